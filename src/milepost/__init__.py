@@ -1,0 +1,1 @@
+"""Milepost: live job progress and notifications, from a worker to a browser."""
