@@ -21,7 +21,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "fastapi": ("server", "integrations.fastapi"),
     "httptools": ("server",),
     "httpx2": ("client",),
-    "jwt": ("auth",),
+    "jwt": ("auth", "jwks"),
     "limits": ("server",),
     "prometheus_client": ("server",),
     "pydantic_settings": ("settings",),
