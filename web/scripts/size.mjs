@@ -1,0 +1,25 @@
+/** Fails when an entry has grown over its budget (bytes of minified code, gzipped). */
+import { gzipSync } from 'node:zlib';
+import { fileURLToPath } from 'node:url';
+import { build } from 'vite';
+
+const BUDGETS = { 'src/index.ts': 9 * 1024, 'src/ui/index.ts': 6 * 1024 };
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+for (const [entry, budget] of Object.entries(BUDGETS)) {
+  const result = await build({
+    root,
+    configFile: false,
+    logLevel: 'silent',
+    build: {
+      write: false,
+      target: 'es2022',
+      minify: true,
+      rolldownOptions: { input: entry, preserveEntrySignatures: 'strict' },
+    },
+  });
+  const chunks = result.output.filter(({ type }) => type === 'chunk');
+  const size = chunks.reduce((sum, { code }) => sum + gzipSync(code, { level: 9 }).length, 0);
+  console.log(`${entry}: ${size} of ${budget} bytes gzipped`);
+  if (size > budget) process.exitCode = 1;
+}

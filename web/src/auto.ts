@@ -1,0 +1,35 @@
+import { createClient } from './core/client.ts';
+import type { Client } from './core/types.ts';
+import { attachToasts } from './ui/toasts.ts';
+
+/**
+ * One tag is enough: `<script src="/milepost.js" data-auto>` connects with the page's cookie, shows
+ * toasts, fires the window events and fills `<div data-milepost-bell>` and
+ * `<div data-milepost-connection>`. The server is where the script came from. Further attributes:
+ * `data-user-key` (scopes what is stored) and `data-login-url`.
+ */
+export function auto(script: Element | null): Client | undefined {
+  if (!(script instanceof HTMLScriptElement) || script.dataset.auto === undefined) return undefined;
+  const { userKey, loginUrl } = script.dataset;
+  const client = createClient({
+    baseUrl: new URL('.', script.src),
+    ...(userKey && { userKey }),
+    ...(loginUrl && { loginUrl }),
+  });
+  const style = new URL('milepost.css', script.src).href;
+  const present = [...document.querySelectorAll('link')].some(({ href }) => href === style);
+  if (!present) {
+    const link = document.createElement('link');
+    link.rel = 'stylesheet';
+    link.href = style;
+    document.head.append(link);
+  }
+  const begin = () => {
+    attachToasts(client);
+    client.start();
+  };
+  if (document.readyState === 'loading')
+    document.addEventListener('DOMContentLoaded', begin, { once: true });
+  else begin();
+  return client;
+}

@@ -1,0 +1,301 @@
+import { pageLifecycle } from '../lifecycle/lifecycle.ts';
+import { Vault } from '../storage/storage.ts';
+import { Jobs } from '../store/jobs.ts';
+import { Notifications } from '../store/notifications.ts';
+import { Frame, Store } from '../store/store.ts';
+import { baseOf, createHttp, type Http } from '../transport/http.ts';
+import { LADDER } from '../transport/ladder.ts';
+import { Connector } from './connector.ts';
+import { type Position, position } from './cursor.ts';
+import { Failure } from './errors.ts';
+import { describe, type Policy, type Session, type SessionEvent } from './session.ts';
+import type {
+  AppNotification,
+  Client,
+  ClientEvents,
+  ClientOptions,
+  ConnectionState,
+  Environment,
+  Timing,
+} from './types.ts';
+import type { Delivery } from './wire.ts';
+
+export const TIMING: Timing = {
+  backoff: [1000, 2000, 4000, 8000, 10_000],
+  idleBackoff: [1000, 2000, 4000, 8000, 16_000, 30_000],
+  jitter: 0.3,
+  connect: 10_000,
+  firstByte: 5000,
+  stable: 30_000,
+  notice: 10_000,
+  lost: 120_000,
+  probe: 60_000,
+  hiddenGrace: 30_000,
+};
+
+const CURSOR_EVERY_MS = 1000;
+
+export function createClient(options: ClientOptions = {}): Client {
+  const env: Environment = {
+    fetch: (input, init) => globalThis.fetch(input, init),
+    now: () => Date.now(),
+    random: () => Math.random(),
+    lifecycle: pageLifecycle(),
+    ...options.env,
+  };
+  const timing = { ...TIMING, ...options.timing };
+  const policy: Policy = { rungs: options.transports ?? LADDER, timing };
+  const base = baseOf(options.baseUrl ?? '', globalThis.location?.href ?? 'http://localhost/');
+  const plain = createHttp(base, options.auth ?? { kind: 'cookie' }, env);
+
+  const frame = new Frame();
+  const listeners = new Map<string, Set<(event: never) => void>>();
+  const emit = <K extends keyof ClientEvents>(type: K, event: ClientEvents[K]) => {
+    for (const listener of [...(listeners.get(type) ?? [])])
+      (listener as (event: ClientEvents[K]) => void)(event);
+  };
+  const log = (what: string, detail: unknown = '') => {
+    // biome-ignore lint/suspicious/noConsole: asked for with `debug`
+    if (options.debug) console.debug(`[milepost] ${what}`, detail);
+  };
+
+  // A refusal of any request ends the session, not only that of the stream.
+  const watching =
+    <A extends unknown[], R>(call: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      try {
+        return await call(...args);
+      } catch (error) {
+        if (error instanceof Failure && error.code === 'signed-out')
+          connector.dispatch({ type: 'close', reason: 'signed-out' });
+        throw error;
+      }
+    };
+  const http: Http = { request: watching(plain.request), json: watching(plain.json) };
+
+  const vault = new Vault({
+    storage: options.storage,
+    userKey: options.userKey ?? 'default',
+    now: env.now,
+    release: (id) => jobs.release(id),
+  });
+
+  /** What this page holds in memory: only from here may it resume. */
+  let cursor: string | null = null;
+  /** Documents above it are news. A new page takes it from the page before. */
+  let mark: Position | null = null;
+  let live = false;
+  let savedAt = 0;
+
+  const jobs: Jobs = new Jobs({
+    http,
+    frame,
+    vault,
+    now: env.now,
+    isLive: () => live,
+    updated: (job) => {
+      log('progress', `${job.id} ${job.state} ${job.current}/${job.total ?? '?'}`);
+      emit('job.updated', job);
+    },
+    settled: (job) => {
+      log(job.state, job.id);
+      emit('job.settled', job);
+    },
+  });
+  const notifications = new Notifications({
+    http,
+    frame,
+    random: env.random,
+    position: () => position(cursor),
+  });
+
+  const save = () => {
+    savedAt = env.now();
+    if (cursor) vault.cursor = cursor;
+    jobs.save();
+  };
+
+  function advance(to: string | null): void {
+    if (!to) return;
+    cursor = to;
+    const at = position(to);
+    if (live || (mark && at && mark.epoch === at.epoch && at.revision > mark.revision)) mark = at;
+    if (live && env.now() - savedAt >= CURSOR_EVERY_MS) save();
+  }
+
+  function isNews(doc: AppNotification, at: Position | null): boolean {
+    return (
+      mark !== null &&
+      (at === null || at.epoch === mark.epoch) &&
+      doc.rev > mark.revision &&
+      // Not its later read mark.
+      doc.rev === doc.seq
+    );
+  }
+
+  /** The one reducer: whatever the transport, a delivery has the same effect. */
+  function deliver(delivery: Delivery): void {
+    switch (delivery.type) {
+      case 'job':
+        jobs.put(delivery.job);
+        advance(delivery.cursor);
+        break;
+      case 'notification': {
+        const { notification, unread, asOf } = delivery;
+        const fresh = notifications.put(notification);
+        if (fresh && isNews(fresh, position(delivery.cursor)))
+          frame.add(() => emit('notification.created', fresh));
+        advance(delivery.cursor);
+        if (unread !== null) notifications.setUnread(unread, asOf ?? delivery.cursor);
+        else if (fresh && live) notifications.recount();
+        break;
+      }
+      case 'inbox':
+        notifications.setReadUpTo(delivery.readUpTo);
+        notifications.setUnread(delivery.unread, delivery.asOf);
+        advance(delivery.cursor);
+        break;
+      case 'live':
+        live = true;
+        jobs.live();
+        notifications.live();
+        advance(delivery.cursor);
+        if (resync) emit('resynced', { reason: resync });
+        resync = null;
+        break;
+      case 'heartbeat':
+        advance(delivery.cursor);
+        break;
+      case 'reset':
+        live = false;
+        cursor = null;
+        resync = delivery.reason;
+        jobs.reset();
+        notifications.reset();
+    }
+  }
+  let resync: string | null = null;
+
+  const pauses = new Map<symbol, string>();
+  let state: ConnectionState | null = null;
+  const connection = new Store<ConnectionState>(frame, () => {
+    state ??= Object.freeze(
+      describe(connector.session, policy, Object.freeze([...new Set(pauses.values())])),
+    );
+    return state;
+  });
+
+  function changed(session: Session, event: SessionEvent): void {
+    state = null;
+    connection.invalidate();
+    frame.add(announce);
+    const { error } = session;
+    switch (event.type) {
+      case 'start':
+      case 'resume':
+        log('connecting');
+        break;
+      case 'opened':
+        log('opened', policy.rungs[session.rung]);
+        break;
+      case 'ended':
+        log('ended', event.outcome.kind === 'ended' ? event.outcome.reason : error?.message);
+        if (error) options.onError?.(error);
+        if (session.phase === 'closed') finish(session);
+        break;
+      case 'close':
+        finish(session);
+    }
+  }
+  const announce = () => emit('connection.changed', connection.getSnapshot());
+
+  function finish({ closed }: Session): void {
+    save();
+    leave?.();
+    jobs.stop();
+    notifications.stop();
+    clearTimeout(hiding);
+    if (closed !== 'signed-out' || typeof window === 'undefined') return;
+    const event = new CustomEvent('milepost:signed-out', { cancelable: true });
+    if (window.dispatchEvent(event) && options.loginUrl) window.location.assign(options.loginUrl);
+  }
+
+  const connector: Connector = new Connector({
+    http: plain,
+    env,
+    policy,
+    shouldRetry: options.shouldRetry ?? (() => true),
+    cursor: () => cursor,
+    busy: () => jobs.busy(),
+    deliver,
+    changed,
+    remember: (rung) => {
+      vault.rung = rung ?? 0;
+    },
+  });
+
+  function pause(reason = 'caller'): () => void {
+    const key = Symbol(reason);
+    pauses.set(key, reason);
+    connector.dispatch({ type: 'pause' });
+    return () => {
+      if (pauses.delete(key) && pauses.size === 0) connector.dispatch({ type: 'resume' });
+    };
+  }
+
+  let leave: (() => void) | null = null;
+  let hiding: ReturnType<typeof setTimeout> | undefined;
+  let show: (() => void) | null = null;
+  function watchPage(): void {
+    leave = env.lifecycle.subscribe((event) => {
+      switch (event) {
+        case 'hidden':
+          save();
+          if (options.hidden === 'keep') break;
+          clearTimeout(hiding);
+          hiding = setTimeout(() => {
+            show ??= pause('hidden');
+          }, timing.hiddenGrace);
+          break;
+        case 'leave':
+          // The page may come back from the cache with its scripts frozen meanwhile and its socket dead.
+          save();
+          show ??= pause('left');
+          break;
+        default:
+          clearTimeout(hiding);
+          show?.();
+          show = null;
+          connector.poke();
+      }
+    });
+  }
+
+  return {
+    connection,
+    notifications: notifications.facade,
+    jobs: jobs.all,
+    memory: vault,
+    job: (id) => jobs.get(id),
+    on(type, listener) {
+      const set = listeners.get(type) ?? new Set();
+      listeners.set(type, set);
+      set.add(listener as (event: never) => void);
+      return () => void set.delete(listener as (event: never) => void);
+    },
+    start() {
+      if (connector.session.phase !== 'idle') return;
+      mark = position(vault.cursor);
+      jobs.restore();
+      watchPage();
+      connector.dispatch({ type: 'start', rung: vault.rung });
+      if (pauses.size) connector.dispatch({ type: 'pause' });
+    },
+    pause,
+    retryNow: () => connector.poke(),
+    close({ forget = false } = {}) {
+      connector.dispatch({ type: 'close', reason: 'closed' });
+      if (forget) vault.forget();
+    },
+  };
+}

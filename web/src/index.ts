@@ -1,0 +1,2 @@
+export { createClient } from './core/client.ts';
+export type * from './core/types.ts';

@@ -1,0 +1,196 @@
+import type { StorageLike, ToastMemory } from '../core/types.ts';
+
+/**
+ * What survives a reload: the cursor, the tracked jobs and which toasts were shown. Ids and numbers
+ * only: no title, no message, no URL. Nothing here ever throws: a browser may forbid storage, fill it,
+ * clear it or let another page write rubbish into it, and the client then only remembers less.
+ */
+const PREFIX = 'milepost:1:';
+const MINUTE = 60_000;
+const JOB_TTL = 15 * MINUTE;
+const SETTLED_TTL = MINUTE;
+const SHOWN_TTL = 15 * MINUTE;
+const CURSOR_TTL = 24 * 60 * MINUTE;
+const RUNG_TTL = 10 * MINUTE;
+const MAX_JOBS = 50;
+const MAX_SHOWN = 100;
+/** A clock that was set back makes entries of the future; they count as expired. */
+const SKEW = MINUTE;
+
+/** `s` state, `a` attempt, `q` revision, `n` current, `t` total, `at` milliseconds. */
+export interface StoredJob {
+  readonly s: string;
+  readonly a: number;
+  readonly q: number;
+  readonly n: number;
+  readonly t: number | null;
+  readonly at: number;
+}
+
+const SETTLED = new Set(['completed', 'failed', 'cancelled']);
+
+export function memoryStorage(): StorageLike {
+  const map = new Map<string, string>();
+  return {
+    getItem: (key) => map.get(key) ?? null,
+    setItem: (key, value) => void map.set(key, value),
+    removeItem: (key) => void map.delete(key),
+  };
+}
+
+/** The browser's storage where it works, else memory. Merely touching it can throw. */
+function probe(pick: () => StorageLike): StorageLike {
+  try {
+    const storage = pick();
+    const key = `${PREFIX}probe`;
+    storage.setItem(key, '1');
+    storage.removeItem(key);
+    return storage;
+  } catch {
+    return memoryStorage();
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+export class Vault implements ToastMemory {
+  readonly #local: StorageLike;
+  readonly #session: StorageLike;
+  readonly #scope: string;
+  readonly #now: () => number;
+  readonly #forgetJob: (id: string) => void;
+
+  constructor(options: {
+    readonly storage: StorageLike | 'memory' | undefined;
+    readonly userKey: string;
+    readonly now: () => number;
+    readonly release: (jobId: string) => void;
+  }) {
+    const { storage } = options;
+    this.#local =
+      storage === 'memory' ? memoryStorage() : (storage ?? probe(() => globalThis.localStorage));
+    this.#session = storage === undefined ? probe(() => globalThis.sessionStorage) : this.#local;
+    this.#scope = `${PREFIX}${encodeURIComponent(options.userKey)}:`;
+    this.#now = options.now;
+    this.#forgetJob = options.release;
+  }
+
+  #read(storage: StorageLike, name: string): unknown {
+    try {
+      return JSON.parse(storage.getItem(this.#scope + name) ?? 'null');
+    } catch {
+      return null;
+    }
+  }
+
+  #write(storage: StorageLike, name: string, value: unknown): void {
+    try {
+      if (value === null) storage.removeItem(this.#scope + name);
+      else storage.setItem(this.#scope + name, JSON.stringify(value));
+    } catch {
+      // Full or forbidden: what is on screen does not depend on it.
+    }
+  }
+
+  #fresh(at: unknown, ttl: number): boolean {
+    const age = this.#now() - Number(at);
+    return age <= ttl && age >= -SKEW;
+  }
+
+  get cursor(): string | null {
+    const entry = this.#read(this.#local, 'cursor');
+    return isObject(entry) && typeof entry.c === 'string' && this.#fresh(entry.at, CURSOR_TTL)
+      ? entry.c
+      : null;
+  }
+
+  set cursor(cursor: string | null) {
+    this.#write(this.#local, 'cursor', cursor && { c: cursor, at: this.#now() });
+  }
+
+  /** Tracked jobs; `expired` ones are shown only after the server has said that they still run. */
+  jobs(): Map<string, StoredJob & { readonly expired: boolean }> {
+    const entries = this.#read(this.#local, 'jobs');
+    const jobs = new Map<string, StoredJob & { expired: boolean }>();
+    if (!isObject(entries)) return jobs;
+    for (const [id, e] of Object.entries(entries).slice(-MAX_JOBS)) {
+      if (!isObject(e)) continue;
+      const settled = SETTLED.has(String(e.s));
+      if (settled && !this.#fresh(e.at, SETTLED_TTL)) continue;
+      jobs.set(id, {
+        s: String(e.s),
+        a: Number(e.a) || 1,
+        q: Number(e.q) || 0,
+        n: Number(e.n) || 0,
+        t: typeof e.t === 'number' ? e.t : null,
+        at: Number(e.at) || 0,
+        expired: !settled && !this.#fresh(e.at, JOB_TTL),
+      });
+    }
+    return jobs;
+  }
+
+  /** Adds or replaces (`null`: removes) jobs among those that other tabs wrote. */
+  saveJobs(changed: ReadonlyMap<string, StoredJob | null>): void {
+    const stored = this.jobs();
+    const entries = new Map<string, StoredJob>();
+    for (const [id, { s, a, q, n, t, at }] of stored) entries.set(id, { s, a, q, n, t, at });
+    for (const [id, job] of changed) {
+      entries.delete(id);
+      if (job) entries.set(id, job);
+    }
+    const kept = [...entries].slice(-MAX_JOBS);
+    this.#write(this.#local, 'jobs', kept.length ? Object.fromEntries(kept) : null);
+  }
+
+  #shown(): Map<string, number> {
+    const entries = this.#read(this.#local, 'shown');
+    return new Map(
+      isObject(entries)
+        ? Object.entries(entries).flatMap(([id, at]) =>
+            this.#fresh(at, SHOWN_TTL) ? [[id, Number(at)]] : [],
+          )
+        : [],
+    );
+  }
+
+  has(id: string): boolean {
+    return this.#shown().has(id);
+  }
+
+  claim(id: string): boolean {
+    const shown = this.#shown();
+    if (shown.has(id)) return false;
+    shown.set(id, this.#now());
+    this.#write(this.#local, 'shown', Object.fromEntries([...shown].slice(-MAX_SHOWN)));
+    return true;
+  }
+
+  open(): readonly string[] {
+    const ids = this.#read(this.#session, 'open');
+    return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
+  }
+
+  setOpen(ids: readonly string[]): void {
+    this.#write(this.#session, 'open', ids.length ? ids : null);
+  }
+
+  release(jobId: string): void {
+    this.#forgetJob(jobId);
+  }
+
+  get rung(): number {
+    const entry = this.#read(this.#session, 'rung');
+    return isObject(entry) && this.#fresh(entry.at, RUNG_TTL) ? Number(entry.r) || 0 : 0;
+  }
+
+  set rung(rung: number) {
+    this.#write(this.#session, 'rung', rung ? { r: rung, at: this.#now() } : null);
+  }
+
+  forget(): void {
+    for (const name of ['cursor', 'jobs', 'shown']) this.#write(this.#local, name, null);
+    for (const name of ['open', 'rung']) this.#write(this.#session, name, null);
+  }
+}

@@ -1,0 +1,234 @@
+import { type Position, position, reaches } from '../core/cursor.ts';
+import { asFailure } from '../core/errors.ts';
+import type { AppNotification, Gone, NotificationsSnapshot, NotificationsStore, Result } from '../core/types.ts';
+import { readNotification } from '../core/wire.ts';
+import type { Http } from '../transport/http.ts';
+import { type Frame, Store } from './store.ts';
+import { Versions } from './versions.ts';
+
+const PAGE = 20;
+/** Older ones are dropped from memory, and read again by `loadOlder`. */
+const MAX_ITEMS = 500;
+/** A broadcast reaches everybody at once; their questions for the count must not. */
+const COUNT_JITTER_MS = 2000;
+
+/** A change that the server has not confirmed yet. */
+type Pending =
+  | { readonly verb: 'read' | 'archive'; readonly id: string }
+  | { readonly verb: 'read-all'; readonly upTo: number };
+
+export interface NotificationsOptions {
+  readonly http: Http;
+  readonly frame: Frame;
+  readonly random: () => number;
+  readonly position: () => Position | null;
+}
+
+export class Notifications {
+  readonly store: Store<NotificationsSnapshot>;
+  readonly facade: NotificationsStore;
+  readonly #options: NotificationsOptions;
+  readonly #versions = new Versions<AppNotification>();
+  readonly #pending = new Set<Pending>();
+  #readUpTo = 0;
+  #unread = 0;
+  #unreadAt: Position | null = null;
+  #more = false;
+  #ready = false;
+  #round = 0;
+  #counting: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: NotificationsOptions) {
+    this.#options = options;
+    this.store = new Store(options.frame, () => this.#compute());
+    const { getSnapshot, subscribe } = this.store;
+    const list = (ids: string | readonly string[]) => (typeof ids === 'string' ? [ids] : ids);
+    this.facade = {
+      getSnapshot,
+      subscribe,
+      markRead: (ids) => this.#each('read', list(ids)),
+      archive: (ids) => this.#each('archive', list(ids)),
+      markAllRead: () => this.#markAllRead(),
+      loadOlder: () => this.#loadOlder(),
+    };
+  }
+
+  /** The document where it is new to us, else null. */
+  put(doc: AppNotification | Gone): AppNotification | null {
+    const known = this.#versions.docs.has(doc.id);
+    if (!this.#versions.put(doc)) return null;
+    this.store.invalidate();
+    if ('gone' in doc) return null;
+    if (this.#versions.docs.size > MAX_ITEMS) {
+      let oldest = doc;
+      for (const other of this.#versions.docs.values()) if (other.seq < oldest.seq) oldest = other;
+      this.#versions.docs.delete(oldest.id);
+      this.#more = true;
+    }
+    return known ? null : doc;
+  }
+
+  /** The server's count as of a revision; the newest one counts, in whatever order they come. */
+  setUnread(unread: number, asOf: string | null): void {
+    const at = position(asOf) ?? this.#options.position();
+    if (!reaches(at, this.#unreadAt) && this.#unreadAt) return;
+    this.#unreadAt = at;
+    clearTimeout(this.#counting);
+    this.#counting = undefined;
+    if (unread === this.#unread) return;
+    this.#unread = unread;
+    this.store.invalidate();
+  }
+
+  setReadUpTo(seq: number): void {
+    if (seq <= this.#readUpTo) return;
+    this.#readUpTo = seq;
+    this.store.invalidate();
+  }
+
+  /** A broadcast carries no count. */
+  recount(): void {
+    this.#counting ??= setTimeout(
+      async () => {
+        this.#counting = undefined;
+        const round = this.#round;
+        const asked = this.#options.position();
+        try {
+          const answer = await this.#options.http.json('notifications/unread-count');
+          const count = (answer as { unread_count?: unknown } | null)?.unread_count;
+          if (typeof count !== 'number' || round !== this.#round) return;
+          if (this.#unreadAt === null || reaches(asked, this.#unreadAt)) {
+            this.#unread = count;
+            this.#unreadAt = asked;
+            this.store.invalidate();
+          }
+        } catch {
+          // The next event of this user carries the count.
+        }
+      },
+      this.#options.random() * COUNT_JITTER_MS,
+    );
+  }
+
+  reset(): void {
+    this.#round += 1;
+    this.#versions.reset();
+    this.#unreadAt = null;
+    this.#readUpTo = 0;
+  }
+
+  live(): void {
+    const absent = this.#versions.settle();
+    if (!this.#ready || absent.length) this.#more = this.#versions.docs.size >= PAGE;
+    if (this.#ready && !absent.length) return;
+    this.#ready = true;
+    this.store.invalidate();
+  }
+
+  stop(): void {
+    clearTimeout(this.#counting);
+  }
+
+  #isUnread(doc: AppNotification): boolean {
+    return doc.status === 'unread' && doc.seq > this.#readUpTo;
+  }
+
+  #compute(): NotificationsSnapshot {
+    const pending = new Set<string>();
+    const archived = new Set<string>();
+    let readUpTo = this.#readUpTo;
+    for (const change of this.#pending) {
+      if (change.verb === 'read-all') readUpTo = Math.max(readUpTo, change.upTo);
+      else pending.add(change.id);
+      if (change.verb === 'archive') archived.add(change.id);
+    }
+    const items: AppNotification[] = [];
+    let unread = this.#unread;
+    let newer = 0;
+    for (const doc of this.#versions.docs.values()) {
+      if (doc.status === 'archived') continue;
+      const was = this.#isUnread(doc);
+      const is = was && !pending.has(doc.id) && doc.seq > readUpTo;
+      if (was && !is) unread -= 1;
+      if (is) newer += 1;
+      if (archived.has(doc.id)) continue;
+      const status = is ? 'unread' : 'read';
+      items.push(doc.status === status ? doc : Object.freeze({ ...doc, status }));
+    }
+    // While "read all" is under way, only what is newer than it can be unread.
+    if (readUpTo > this.#readUpTo) unread = newer;
+    items.sort((a, b) => b.seq - a.seq);
+    return Object.freeze({
+      items: Object.freeze(items),
+      unreadCount: Math.max(0, unread),
+      hasMore: this.#more,
+      status: this.#ready ? 'ready' : 'loading',
+      pending,
+    });
+  }
+
+  async #each(verb: 'read' | 'archive', ids: readonly string[]): Promise<Result> {
+    const results = await Promise.all(
+      ids.map((id) =>
+        this.#change({ verb, id }, `notifications/${encodeURIComponent(id)}/${verb}`, undefined, () => {
+          const doc = this.#versions.docs.get(id);
+          const status = verb === 'read' ? 'read' : 'archived';
+          // The same revision: whatever the server sends next replaces it.
+          if (doc && doc.status !== 'archived')
+            this.#versions.docs.set(id, Object.freeze({ ...doc, status }));
+        }),
+      ),
+    );
+    return results.find(({ ok }) => !ok) ?? { ok: true };
+  }
+
+  #markAllRead(): Promise<Result> {
+    const newest = this.store.getSnapshot().items[0];
+    if (!newest) return Promise.resolve({ ok: true });
+    const change: Pending = { verb: 'read-all', upTo: newest.seq };
+    return this.#change(change, 'notifications/read-all', { up_to: newest.id }, () => {
+      this.#readUpTo = Math.max(this.#readUpTo, newest.seq);
+    });
+  }
+
+  /** Shows the change, asks the server, then keeps it or takes it back. */
+  async #change(change: Pending, path: string, body: unknown, keep: () => void): Promise<Result> {
+    const round = this.#round;
+    this.#pending.add(change);
+    this.store.invalidate();
+    try {
+      const answer = await this.#options.http.json(path, { method: 'POST', body: body ?? {} });
+      if (round === this.#round) {
+        keep();
+        const { unread, as_of } = (answer ?? {}) as { unread?: unknown; as_of?: unknown };
+        if (typeof unread === 'number')
+          this.setUnread(unread, typeof as_of === 'string' ? as_of : null);
+      }
+      return { ok: true };
+    } catch (error) {
+      return { ok: false, error: asFailure(error) };
+    } finally {
+      this.#pending.delete(change);
+      this.store.invalidate();
+    }
+  }
+
+  async #loadOlder(): Promise<Result> {
+    const oldest = this.store.getSnapshot().items.at(-1);
+    const round = this.#round;
+    try {
+      const query = { before: oldest?.id, limit: PAGE };
+      const answer = await this.#options.http.json('notifications', { query });
+      const { notifications, more } = (answer ?? {}) as { notifications?: unknown; more?: unknown };
+      const docs = Array.isArray(notifications) ? notifications.map(readNotification) : [];
+      if (round === this.#round) {
+        for (const doc of docs) if (doc && !('gone' in doc)) this.#versions.put(doc);
+        this.#more = more === true;
+        this.store.invalidate();
+      }
+      return { ok: true };
+    } catch (error) {
+      return { ok: false, error: asFailure(error) };
+    }
+  }
+}

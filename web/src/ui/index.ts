@@ -1,0 +1,4 @@
+export { domToasts } from './dom-toasts.ts';
+export type { Labels } from './labels.ts';
+export type { ToastHost, ToastModel, ToastRenderer, Tone } from './renderer.ts';
+export { attachToasts, type ToastOptions } from './toasts.ts';
