@@ -1,0 +1,452 @@
+"""Who asks: a token or a ticket in, an ``Identity`` out, or ``Unauthenticated`` with one of three codes.
+
+``token_malformed``: it cannot be read as a token. ``token_expired``: it was good, and its time is over.
+``token_invalid``: everything else; the sentence says what to mend, never what would have been right.
+
+A token is a JWT. The one algorithm and the one source of keys come from the settings, never from the token: ``none``,
+another algorithm, a key or a URL in the header, and ``crit`` are refused. ``exp`` and ``sub`` are required. ``tenant``
+(default ``default``), ``scope`` (default ``consume``; text with spaces, or a list) and ``jobs`` (a share token: just
+these) are ours; scopes that we do not know are ignored.
+
+Not promised: that a token can be called back before it expires. Keep tokens short, an hour or less.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import jwt
+import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from milepost.errors import Invalid, RateLimited, Unauthenticated
+from milepost.jwks import KeySet
+from milepost.model import Identity, is_id
+from milepost.settings import MIN_SECRET_BYTES, Settings
+
+SCOPES: Final = frozenset({"consume", "produce", "produce:any", "admin"})
+QUERY_TOKEN_SECONDS: Final = 120
+CLOCK_SKEW_SECONDS: Final = 5.0
+MAX_TOKEN_BYTES: Final = 8192
+MAX_SHARED_JOBS: Final = 50
+CACHED_TOKENS: Final = 20_000
+CACHE_SECONDS: Final = 300.0  # so that a key taken out of service stops counting for known tokens too
+TICKET_SECONDS: Final = 30
+MAX_TICKETS: Final = 50_000
+MAX_TICKETS_PER_USER: Final = 100
+
+_TICKET_PREFIX = "mt_"  # so that a ticket can be told from a token, and found in a log where it must not be
+_TICKET_LENGTH = len(_TICKET_PREFIX) + 43
+_MAX_EXP = 2**53
+_MIN_RSA_BITS = 2048
+_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+# what would let a token choose how it is checked; `x5t` and `kid` only name a key and are harmless
+_REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"})
+
+
+def issue_token(
+    secret: str,
+    *,
+    user: str,
+    tenant: str = "default",
+    scope: str = "consume",
+    ttl: float = 3600.0,
+    jobs: Sequence[str] = (),
+) -> str:
+    """An HS256 token for a user; ``ttl`` in seconds, ``scope`` separated by spaces. Raises ``Invalid``."""
+    key = _hmac_key(secret)
+    for field, value in (("user", user), ("tenant", tenant), *(("jobs", job) for job in jobs)):
+        if not is_id(value):
+            raise Invalid(f"{field} must be 1 to 128 of A-Z a-z 0-9 . _ : -", field=field)
+    if len(jobs) > MAX_SHARED_JOBS:
+        raise Invalid(f"A token may share at most {MAX_SHARED_JOBS} jobs.", field="jobs")
+    if unknown := set(scope.split()) - SCOPES:
+        raise Invalid(f"There is no scope {', '.join(sorted(unknown))}.", field="scope")
+    if not (math.isfinite(ttl) and ttl > 0):
+        raise Invalid("ttl must be a number of seconds above 0.", field="ttl")
+    now = int(time.time())
+    claims: dict[str, Any] = {
+        "sub": user,
+        "tenant": tenant,
+        "scope": scope,
+        "iat": now,
+        "exp": min(now + math.ceil(ttl), _MAX_EXP),
+    }
+    if jobs:
+        claims["jobs"] = list(jobs)
+    return jwt.encode(claims, key, algorithm="HS256")
+
+
+class Keys(Protocol):
+    """Where the key of a token comes from."""
+
+    def find(self, kid: str | None) -> Any | None:
+        """The key of that name, or None. Never blocks. Raises ``Unavailable`` where nobody can say."""
+        ...
+
+    def wait(self, kid: str | None) -> None:
+        """Fetch what ``find`` may need, blocking."""
+        ...
+
+    async def prepare(self, kid: str | None) -> None:
+        """As ``wait``, without blocking the event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneKey:
+    """A secret or a public key that stands in the settings; a token's ``kid`` does not matter."""
+
+    key: Any
+
+    def find(self, kid: str | None) -> Any | None:
+        """The key."""
+        del kid
+        return self.key
+
+    def wait(self, kid: str | None) -> None:
+        """Nothing to wait for."""
+
+    async def prepare(self, kid: str | None) -> None:
+        """Nothing to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    identity: Identity
+    lifetime: float | None  # exp - iat, None where the token does not say when it was issued
+    until: float  # when this entry is to be checked again
+
+
+class Verifier:
+    """Tokens in, identities out. One per server, for threads and tasks alike.
+
+    ``authenticate`` never blocks the event loop; ``verify`` is the same for synchronous callers, and blocks only
+    where keys come from a JWKS_URL and have to be fetched. Raises ``Invalid`` at once where the settings' key is of
+    the wrong kind.
+    """
+
+    def __init__(self, settings: Settings, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._algorithm = settings.jwt_algorithm
+        self._audience = settings.jwt_audience
+        self._issuer = settings.jwt_issuer
+        self._any_query_token = settings.allow_query_token
+        self._keys = _keys(settings)
+        self._jws = jwt.PyJWS(algorithms=[self._algorithm])
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+
+    def verify(self, token: str, *, query: bool = False) -> Identity:
+        """Who the token stands for. ``query``: it came in a URL, so its whole lifetime must be ≤ 120 s.
+
+        Raises ``Unauthenticated``; with a JWKS_URL that does not answer, ``Unavailable``.
+        """
+        known = self._recall(token, query=query)
+        if known is not None:
+            return known
+        kid = _header(token, self._algorithm)
+        self._keys.wait(kid)
+        return self._check(token, kid, query=query)
+
+    async def authenticate(self, token: str, *, query: bool = False) -> Identity:
+        """As ``verify``, without ever blocking the event loop."""
+        known = self._recall(token, query=query)
+        if known is not None:
+            return known
+        kid = _header(token, self._algorithm)
+        await self._keys.prepare(kid)
+        return self._check(token, kid, query=query)
+
+    def _recall(self, token: str, *, query: bool) -> Identity | None:
+        digest = _digest(token)
+        seen = self._seen.pop(digest, None)
+        if seen is None or seen.until <= self._now():
+            return None
+        self._seen[digest] = seen  # the newest again: the one unused for longest is dropped first
+        self._allow_query(seen, query=query)
+        return seen.identity
+
+    def _check(self, token: str, kid: str | None, *, query: bool) -> Identity:
+        key = self._keys.find(kid)
+        if key is None:
+            raise _invalid("It is signed with a key that this server does not know.")
+        try:
+            payload = self._jws.decode(token, key, algorithms=[self._algorithm])
+        except jwt.DecodeError as error:
+            if isinstance(error, jwt.InvalidSignatureError):
+                raise _invalid("Its signature is wrong.") from None
+            raise _malformed() from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm):
+            raise _invalid("Its signature cannot be checked.") from None
+        seen = self._read(_object(payload))
+        self._allow_query(seen, query=query)
+        self._seen[_digest(token)] = seen
+        if len(self._seen) > CACHED_TOKENS:
+            self._seen.popitem(last=False)
+        return seen.identity
+
+    def _read(self, claims: dict[str, Any]) -> _Seen:
+        now = self._now()
+        expires_at, issued_at, begins_at = (_time(claims, name) for name in ("exp", "iat", "nbf"))
+        if expires_at is None:
+            raise _invalid("It has no exp.")
+        if max(issued_at or 0, begins_at or 0) > now + CLOCK_SKEW_SECONDS:
+            raise _invalid("It is not valid yet.")
+        self._check_addressee(claims)
+        identity = Identity(
+            user=_id(claims, "sub"),
+            tenant=_id(claims, "tenant") if "tenant" in claims else "default",
+            scopes=_scopes(claims),
+            jobs=_jobs(claims),
+            expires_at=float(expires_at),
+        )
+        # last: only who would otherwise have come in is told that the time is over
+        if expires_at <= now:
+            raise Unauthenticated(code="token_expired")
+        lifetime = None if issued_at is None else expires_at - issued_at
+        return _Seen(identity, lifetime, min(expires_at, now + CACHE_SECONDS))
+
+    def _check_addressee(self, claims: dict[str, Any]) -> None:
+        if self._issuer is not None and claims.get("iss") != self._issuer:
+            raise _invalid("It comes from another issuer.")
+        stated = claims.get("aud")
+        if stated is None and self._audience is None:
+            return
+        audiences = stated if isinstance(stated, list) else [stated]
+        # a token that is meant for somebody else must not open this server too (RFC 7519, 4.1.3)
+        if self._audience is None or self._audience not in audiences:
+            raise _invalid("It is meant for another audience.")
+
+    def _allow_query(self, seen: _Seen, *, query: bool) -> None:
+        if not query or self._any_query_token:
+            return
+        if seen.lifetime is None or seen.lifetime > QUERY_TOKEN_SECONDS:
+            raise _invalid(
+                f"In a URL only a token that lives {QUERY_TOKEN_SECONDS} s or less, iat to exp, is taken;"
+                " send it in Authorization, or use a ticket."
+            )
+
+
+def _keys(settings: Settings) -> Keys:
+    if settings.jwks_url is not None:
+        if settings.jwt_algorithm == "HS256":
+            raise Invalid("JWKS_URL needs JWT_ALGORITHM RS256, ES256 or EdDSA.", field="jwt_algorithm")
+        return KeySet(settings.jwks_url, partial(_jwk, algorithm=settings.jwt_algorithm))
+    if settings.jwt_public_key is not None:
+        return OneKey(_public_key(settings.jwt_public_key, settings.jwt_algorithm))
+    if settings.jwt_algorithm != "HS256":
+        raise Invalid(f"{settings.jwt_algorithm} needs JWT_PUBLIC_KEY or JWKS_URL.", field="jwt_algorithm")
+    return OneKey(_hmac_key(settings.secret or ""))
+
+
+def _hmac_key(secret: str) -> bytes:
+    key = secret.encode("utf-8", "surrogateescape")
+    if len(key) < MIN_SECRET_BYTES:
+        raise Invalid(f"SECRET must have at least {MIN_SECRET_BYTES} bytes.", field="secret")
+    try:
+        # refuses a public key in the place of a secret: everybody has it
+        return jwt.PyJWS().get_algorithm_by_name("HS256").prepare_key(key)  # type: ignore[no-any-return]
+    except jwt.InvalidKeyError:
+        raise Invalid("SECRET is a key in PEM or SSH form, not a secret.", field="secret") from None
+
+
+def _public_key(pem: str, algorithm: str) -> Any:
+    """The key of a PEM text or file. Raises ``Invalid`` where it is not a public key that fits the algorithm."""
+    if not pem.lstrip().startswith("-----BEGIN"):
+        try:
+            pem = Path(pem).read_text("ascii")
+        except (OSError, ValueError):
+            raise Invalid("JWT_PUBLIC_KEY is neither PEM text nor a PEM file.", field="jwt_public_key") from None
+    try:
+        key = load_pem_public_key(pem.strip().encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise Invalid("JWT_PUBLIC_KEY is not a public key in PEM form.", field="jwt_public_key") from None
+    if not _fits(key, algorithm):
+        raise Invalid(f"JWT_PUBLIC_KEY is not a key for {algorithm}.", field="jwt_public_key")
+    return key
+
+
+def _jwk(entry: dict[str, Any], *, algorithm: str) -> Any | None:
+    """The key of one entry of a key set; None where it is not a public key for signatures of this algorithm."""
+    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm or "d" in entry or "k" in entry:
+        return None
+    try:
+        key = jwt.PyJWK(entry, algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return key if _fits(key, algorithm) else None
+
+
+def _fits(key: object, algorithm: str) -> bool:
+    """Whether a public key is of the algorithm's kind and strong enough."""
+    if algorithm == "RS256":
+        return isinstance(key, RSAPublicKey) and key.key_size >= _MIN_RSA_BITS
+    if algorithm == "ES256":
+        return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+    return algorithm == "EdDSA" and isinstance(key, (Ed25519PublicKey, Ed448PublicKey))
+
+
+def _header(token: str, algorithm: str) -> str | None:
+    """Refuse what cannot be a good token before any cryptography; the ``kid`` of the rest."""
+    if not 0 < len(token) <= MAX_TOKEN_BYTES or not token.isascii():
+        raise _malformed()
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.DecodeError, ValueError, TypeError, RecursionError):
+        raise _malformed() from None
+    except jwt.PyJWTError:
+        raise _invalid("Its header cannot be used here.") from None
+    if header.get("alg") != algorithm:
+        raise _invalid("It is signed with another algorithm.")
+    if not _REFUSED_HEADERS.isdisjoint(header):
+        raise _invalid("Its header wants to say how it is to be checked.")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise _invalid("It is a token of another type.")
+    kid = header.get("kid")
+    if kid is not None and not (isinstance(kid, str) and len(kid) <= 256):
+        raise _malformed()
+    return kid
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise _malformed() from None
+    if not isinstance(claims, dict):
+        raise _malformed()
+    return claims
+
+
+def _time(claims: dict[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    # an exp of 1e300 would be a token for ever; True is an int in Python
+    if type(value) is not int or not 0 <= value <= _MAX_EXP:
+        raise _invalid(f"Its {name} is not a whole number of seconds.")
+    return value
+
+
+def _id(claims: dict[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not is_id(value):
+        raise _invalid(f"It has no {name} that can be used here.")
+    return str(value)
+
+
+def _scopes(claims: dict[str, Any]) -> frozenset[str]:
+    stated = claims.get("scope", "consume")
+    if isinstance(stated, str):
+        stated = stated.split()
+    if not isinstance(stated, list) or not all(isinstance(scope, str) for scope in stated):
+        raise _invalid("Its scope is neither text nor a list of texts.")
+    return SCOPES.intersection(stated)
+
+
+def _jobs(claims: dict[str, Any]) -> tuple[str, ...]:
+    stated = claims.get("jobs", [])
+    if not isinstance(stated, list) or not all(is_id(job) for job in stated) or len(stated) > MAX_SHARED_JOBS:
+        raise _invalid(f"Its jobs are not a list of at most {MAX_SHARED_JOBS} ids.")
+    return tuple(dict.fromkeys(stated))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _malformed() -> Unauthenticated:
+    return Unauthenticated(code="token_malformed")
+
+
+def _invalid(reason: str) -> Unauthenticated:
+    return Unauthenticated(f"The token is not one that this server accepts. {reason}", code="token_invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    identity: Identity
+    only: tuple[str, ...]
+    ends_at: float
+
+
+class Tickets:
+    """One-time tickets that stand for an identity in the URL of a stream: 256 bits, one use, 30 seconds.
+
+    Held in memory by their SHA-256, at most ``MAX_TICKETS`` and ``MAX_TICKETS_PER_USER``; who asks beyond that gets
+    ``RateLimited``, and no ticket of anybody else is dropped for it. Not promised: that a ticket works on another
+    process than the one that issued it.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._held: OrderedDict[bytes, _Ticket] = OrderedDict()  # oldest first, since all live equally long
+        self._of_user: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def issue(self, identity: Identity, jobs: Sequence[str] = ()) -> tuple[str, int]:
+        """(ticket, its lifetime in seconds). With ``jobs``, streams opened with it are about these jobs only."""
+        if len(jobs) > MAX_SHARED_JOBS or not all(is_id(job) for job in jobs):
+            raise Invalid(f"jobs must be at most {MAX_SHARED_JOBS} ids.", field="jobs")
+        now = self._now()
+        self._forget(now)
+        user = (identity.tenant, identity.user)
+        if self._of_user.get(user, 0) >= MAX_TICKETS_PER_USER or len(self._held) >= MAX_TICKETS:
+            raise RateLimited("Too many unused tickets; wait as Retry-After says.", retry_after=float(TICKET_SECONDS))
+        ticket = _TICKET_PREFIX + secrets.token_urlsafe(32)
+        self._held[_digest(ticket)] = _Ticket(identity, tuple(dict.fromkeys(jobs)), now + TICKET_SECONDS)
+        self._of_user[user] = self._of_user.get(user, 0) + 1
+        return ticket, TICKET_SECONDS
+
+    def redeem(self, ticket: str) -> tuple[Identity, tuple[str, ...]]:
+        """(identity, jobs that the stream is narrowed to; () = not narrowed). Raises ``Unauthenticated``.
+
+        Narrowing only takes away: it is a filter on what the identity sees, and gives no audience of its own. An
+        identity that carries a share token's jobs keeps only the ones that are left.
+        """
+        if len(ticket) != _TICKET_LENGTH or not ticket.startswith(_TICKET_PREFIX) or not ticket.isascii():
+            raise Unauthenticated("The ticket cannot be read.", code="token_malformed")
+        held = self._held.pop(_digest(ticket), None)
+        if held is None:
+            raise Unauthenticated("The ticket is unknown or was used before.", code="token_invalid")
+        self._uncount(held.identity)
+        now = self._now()
+        if held.ends_at <= now or (held.identity.expires_at or math.inf) <= now:
+            raise Unauthenticated("The ticket has expired; ask for a new one.", code="token_expired")
+        if not held.only:
+            return held.identity, ()
+        kept = tuple(job for job in held.identity.jobs if job in held.only)
+        return replace(held.identity, jobs=kept), held.only
+
+    def _forget(self, now: float) -> None:
+        while self._held:
+            digest, oldest = next(iter(self._held.items()))
+            if oldest.ends_at > now:
+                return
+            del self._held[digest]
+            self._uncount(oldest.identity)
+
+    def _uncount(self, identity: Identity) -> None:
+        user = (identity.tenant, identity.user)
+        left = self._of_user[user] - 1
+        if left:
+            self._of_user[user] = left
+        else:
+            del self._of_user[user]
