@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
@@ -31,10 +31,8 @@ from pydantic_settings import (
 )
 
 from milepost.errors import Invalid
+from milepost.jobs import DEFAULT_KINDS, KindPolicy, Policy
 from milepost.model import ID_PATTERN, is_id
-
-if TYPE_CHECKING:
-    from milepost.jobs import Policy
 
 DEV_SECRET: Final = "milepost-dev-secret-not-for-production"  # noqa: S105 - public on purpose, loopback only
 MIN_SECRET_BYTES: Final = 32
@@ -236,11 +234,9 @@ class Settings(BaseSettings):
 
     def policy(self) -> Policy:
         """What the rules of jobs need to know."""
-        from milepost.jobs import DEFAULT_KINDS, KindPolicy, Policy
-
         kinds = dict(DEFAULT_KINDS)
         for name, own in self.kinds.items():
-            base = kinds.get(name, KindPolicy(None, None))
+            base = kinds.get(name, KindPolicy())
             kinds[name] = KindPolicy(
                 _deadline(own.deadline_seconds, base.deadline_seconds),
                 _deadline(own.total_deadline_seconds, base.total_deadline_seconds),

@@ -175,6 +175,28 @@ def test_kinds_and_tenants_come_from_the_file(tmp_path: Path) -> None:
     assert settings.streams_allowed("other", "u7")
 
 
+def test_policy_carries_lease_retention_and_deadlines_per_kind() -> None:
+    """The rules of jobs get these figures; a kind's unset deadline stays as it is by default, 0 takes it away."""
+    settings = Settings.load(
+        lease_seconds=5,
+        grace_seconds="1m",
+        job_retention="2d",
+        kinds={
+            "import": {"total_deadline_seconds": 9},
+            "document": {"total_deadline_seconds": 0},
+            "render": {"deadline_seconds": "1h"},
+        },
+    )
+    policy = settings.policy()
+    assert (policy.lease, policy.grace, policy.retention) == (5, 60, 172800)
+    found = {
+        kind: (policy.kinds[kind].deadline_seconds, policy.kinds[kind].total_deadline_seconds)
+        for kind in ("import", "document", "render")
+    }
+    assert found == {"import": (300, 9), "document": (None, None), "render": (3600, None)}
+    assert Settings.load().policy().kinds["document"].total_deadline_seconds == 60
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
