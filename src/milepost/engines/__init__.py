@@ -1,0 +1,40 @@
+"""The stores that Milepost can stand on, chosen by the scheme of a URL. Nothing else imports an engine."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from milepost.engine import Engine
+from milepost.errors import Invalid
+
+__all__ = ["open_engine"]
+
+_SCHEMES: Final = ("sqlite",)
+
+
+def open_engine(url: str) -> Engine:
+    """Open the store that a URL names and return its engine, ready for use from any thread and event loop.
+
+    ``sqlite:///relative.db`` · ``sqlite:////absolute.db``: a file on this host, made where it is missing.
+
+    Raises ``Invalid`` for a URL that no engine understands, ``Unavailable`` where the store cannot be opened. The
+    driver is imported here, so only the one that is used has to be installed.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite":
+        raise Invalid(f"no engine for {parts.scheme or url!r}; known: {', '.join(_SCHEMES)}", field="engine")
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or parts.fragment:
+        raise Invalid(
+            "a SQLite URL is a path and nothing else: sqlite:///relative.db or sqlite:////absolute.db", field="engine"
+        )
+    if not path or path.startswith(":memory:"):
+        raise Invalid(
+            "SQLite needs a file, since every connection to memory would see a store of its own:"
+            " sqlite:///relative.db or sqlite:////absolute.db",
+            field="engine",
+        )
+    from milepost.engines.sqlite import SqliteEngine
+
+    return SqliteEngine(path)

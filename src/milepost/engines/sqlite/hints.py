@@ -1,0 +1,95 @@
+"""Hints of the SQLite engine: own commits at once, those of other processes by looking at the file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import Any, Final
+
+from milepost.engines.sqlite.file import DriverError, Handle, SqliteFile, explain
+from milepost.engines.sqlite.reading import SQL
+
+POLL_SECONDS: Final = 0.025
+MANY_TENANTS: Final = 100  # beyond this a hint says "look at everything"
+
+
+class Hints(AsyncIterator[str | None]):
+    """The tenants that grew since it was opened, each once until it is taken; for one task of one event loop.
+
+    ``PRAGMA data_version`` changes when another connection has committed, costs 3 µs, and reads no document.
+    """
+
+    def __init__(self, file: SqliteFile, own: Collection[int]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._file = file
+        self._own = own
+        self._handle = Handle(file)
+        self._pending: dict[str | None, None] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._version = -1
+        self._group: Any = 0
+        self._connection: object = None
+        self._look()
+        self._pending.clear()
+        self._polled_at = time.monotonic()
+
+    def add(self, tenants: Iterable[str | None]) -> None:
+        """Say that these grew; on the loop's own thread."""
+        for tenant in tenants:
+            self._pending[tenant] = None
+        if len(self._pending) > MANY_TENANTS:
+            self._pending = {None: None}
+        self._wake()
+
+    async def __anext__(self) -> str | None:
+        """The next tenant that grew. Raises ``Unavailable`` when the file is no longer there."""
+        while True:
+            if time.monotonic() - self._polled_at >= POLL_SECONDS:
+                self._poll()
+            if self._pending:
+                tenant = next(iter(self._pending))
+                del self._pending[tenant]
+                return tenant
+            self._waiter = self.loop.create_future()
+            timer = self.loop.call_later(POLL_SECONDS, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._handle.lock:
+            self._handle.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _poll(self) -> None:
+        self._polled_at = time.monotonic()
+        self._file.look()
+        try:
+            self._look()
+        except DriverError as error:
+            raise explain(error) from error
+
+    def _look(self) -> None:
+        """Read the version before the data: a commit in between is then seen again, never missed."""
+        with self._handle.lock:
+            connection = self._handle.connection
+            ((version,),) = connection.execute("PRAGMA data_version").fetchall()
+            if version == self._version and connection is self._connection:
+                return
+            self._version, self._connection = version, connection
+            last: Any
+            renewed: Any
+            ((_, _, last, renewed),) = connection.execute(SQL["file"]).fetchall()
+            rows: list[Any] = connection.execute(SQL["grown"], (self._group,)).fetchall()
+        if renewed > self._group or len(rows) > MANY_TENANTS:
+            self.add((None,))
+        else:
+            self.add(name for name, group in rows if group not in self._own)
+        self._group = max(last, self._group)

@@ -1,0 +1,251 @@
+"""The reads of the SQLite engine: each function runs inside one transaction and so sees one snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final
+
+import orjson
+
+from milepost.engine import RECENT, Counts, Document, Due, Page, Question, ResetReason
+from milepost.engines import statements
+from milepost.model import Cursor
+
+SQL: Final = statements.load("milepost.engines.sqlite", "statements.sql")
+EVERYBODY: Final = ""  # the audience in `seen` and `place` of those who read the whole tenant
+END: Final = 2**62  # above every revision and order
+
+Run = Callable[[str, Sequence[Any]], Iterable[Any]]
+
+
+class Ahead(Exception):
+    """A cursor of this epoch is ahead of the head: who reads has a new epoch drawn and reads again."""
+
+    def __init__(self, epoch: str) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
+@lru_cache(maxsize=8192)
+def words(text: str) -> tuple[str, ...]:
+    """Audiences or labels as they are stored; most documents share theirs with many others."""
+    return tuple(orjson.loads(text))
+
+
+def document(row: Sequence[Any]) -> Document:
+    """A row of the statements that read whole documents."""
+    key, kind, revision, order, audiences, body, private, labels, open_until, expires_at, due_at, gone = row
+    return Document(
+        key,
+        kind,
+        revision,
+        order,
+        words(audiences),
+        body,
+        private,
+        words(labels),
+        open_until,
+        expires_at,
+        due_at,
+        gone == 1,
+    )
+
+
+def epoch_of(secret: str, tenant: str) -> str:
+    """The epoch of a tenant without a row: its own, and the same until somebody draws another one."""
+    return hashlib.blake2b(tenant.encode(), key=secret.encode(), digest_size=6).hexdigest()
+
+
+class Tenant:
+    """A tenant as this snapshot shows it; ``id`` is None before its first commit."""
+
+    __slots__ = ("drawn_at", "epoch", "floor", "head", "id", "run")
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run = run
+        self.id: int | None = None
+        self.head = self.floor = 0
+        self.drawn_at = -1e9
+        for row in run(SQL["tenant"], (name,)):
+            self.id, self.epoch, self.head, self.floor, self.drawn_at = row
+        if self.id is None:
+            for (secret,) in run(SQL["secret"], ()):
+                self.epoch = epoch_of(secret, name)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where its history ends."""
+        return Cursor(self.epoch, self.head)
+
+    def get(self, key: str) -> Document | None:
+        """The document under a key, gone or not."""
+        for row in self.run(SQL["by_key"], (self.id, key)):
+            return document(row)
+        return None
+
+    def covered(self, audiences: Sequence[str]) -> Callable[[Document], bool]:
+        """Whether a document is covered for one of these audiences; readers of everything are never covered."""
+        having = [a for a in audiences if a and any(self.run(SQL["any_cover"], (self.id, a)))]
+
+        def check(found: Document) -> bool:
+            return any(any(self.run(SQL["covered"], (self.id, a, found.key))) for a in having)
+
+        return check
+
+
+def get(run: Run, tenant: str, keys: Sequence[str]) -> list[Document | None]:
+    """See ``Engine.get``."""
+    at = Tenant(run, tenant)
+    found = (at.get(key) for key in keys)
+    return [None if it is None or it.gone else it for it in found]
+
+
+def heads(run: Run, tenants: Sequence[str]) -> list[Cursor]:
+    """See ``Engine.heads``."""
+    return [Tenant(run, name).cursor for name in tenants]
+
+
+def count(run: Run, tenant: str, questions: Sequence[Question]) -> Counts:
+    """See ``Engine.count``."""
+    at = Tenant(run, tenant)
+    values = []
+    for question in questions:
+        above = 0
+        for (order,) in run(SQL["order_of"], (at.id, question.above)):
+            above = order
+        for (value,) in run(SQL["count"], (at.id, question.audience, f"label:{question.label}", above)):
+            values.append(value)
+    return Counts(values, at.cursor)
+
+
+def due(run: Run, now: float, limit: int) -> list[Due]:
+    """See ``Engine.due``."""
+    return [Due(row[0], document(row[1:])) for row in run(SQL["due"], (now, limit))]
+
+
+def find(
+    run: Run,
+    tenant: str,
+    audiences: Sequence[str] | None,
+    kind: str,
+    labels: Sequence[str],
+    before: int | None,
+    after: int | None,
+    limit: int,
+    *,
+    oldest: bool,
+) -> Page:
+    """See ``Engine.find``."""
+    at = Tenant(run, tenant)
+    readers = (EVERYBODY,) if audiences is None else audiences
+    term = f"label:{labels[0]}" if labels else f"kind:{kind}"
+    bounds = (-END if after is None else after, END if before is None else before)
+    rest = set(labels[1:])
+    covered = at.covered(readers)
+    found: list[Document] = []
+    for it in _walk(at, readers, term, bounds, oldest=oldest):
+        if it.kind == kind and rest.issubset(it.labels) and not covered(it):
+            if len(found) == limit:
+                return Page(found, at.cursor, more=True)
+            found.append(it)
+    return Page(found, at.cursor)
+
+
+def _walk(
+    at: Tenant, readers: Sequence[str], term: str, bounds: tuple[int, int], *, oldest: bool
+) -> Iterator[Document]:
+    """The documents at a term of any of these audiences, by order, each one once; lazily, straight off the index."""
+    statement = SQL["oldest" if oldest else "newest"]
+    streams = [map(document, at.run(statement, (at.id, reader, term, *bounds))) for reader in dict.fromkeys(readers)]
+    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=attrgetter("order"), reverse=not oldest)
+    for _, same in itertools.groupby(merged, key=attrgetter("order")):
+        yield from {it.key: it for it in same}.values()
+
+
+def changes(
+    run: Run,
+    tenant: str,
+    audiences: Sequence[str] | None,
+    after: Cursor | None,
+    now: float,
+    limit: int,
+    recent: int,
+    keys: Sequence[str] | None,
+    *,
+    proven: bool,
+) -> Page:
+    """See ``Engine.changes``. Raises ``Ahead`` unless it is ``proven`` that the cursor was one of this history."""
+    at = Tenant(run, tenant)
+    readers = tuple(dict.fromkeys((EVERYBODY,) if audiences is None else audiences))
+    reset: ResetReason | None = None
+    if after is not None:
+        if proven:
+            reset = "ahead"
+        elif after.epoch != at.epoch:
+            reset = "epoch"
+        elif after.revision > at.head:
+            raise Ahead(at.epoch)
+        elif after.revision < at.floor:
+            reset = "expired"
+        elif after.revision == at.head:
+            return Page([], after)
+        elif keys is not None:
+            return _keys_after(at, audiences, after, limit, keys)
+        else:
+            return _page(at, _after(at, readers, after.revision, limit + 1), limit)
+    found = _snapshot(at, readers, now, recent) if keys is None else _keys_now(at, audiences, keys)
+    covered = at.covered(readers)
+    unique = {it.key: it for it in found if not covered(it)}
+    return Page(sorted(unique.values(), key=attrgetter("revision")), at.cursor, reset=reset)
+
+
+def _after(at: Tenant, readers: Sequence[str], revision: int, limit: int) -> list[Document]:
+    """The first ``limit`` documents after a revision; what one audience gave bounds what is read of the next."""
+    found: dict[int, Document] = {}
+    bound = END
+    for reader in readers:
+        for row in at.run(SQL["after"], (at.id, reader, revision, bound, limit)):
+            found[row[2]] = document(row)
+        if len(found) >= limit:
+            bound = sorted(found)[limit - 1]
+    return [found[each] for each in sorted(found)[:limit]]
+
+
+def _keys_after(at: Tenant, audiences: Sequence[str] | None, after: Cursor, limit: int, keys: Sequence[str]) -> Page:
+    found: dict[str, Document] = {}
+    for key in keys:
+        if (it := at.get(key)) is not None:
+            found[it.key] = it
+        for row in at.run(SQL["by_prefix"], (at.id, f"{key}!", f'{key}"')):  # '"' follows '!'
+            found[row[0]] = document(row)
+    new = [it for it in found.values() if it.revision > after.revision and _visible(it, audiences)]
+    return _page(at, sorted(new, key=attrgetter("revision")), limit)
+
+
+def _keys_now(at: Tenant, audiences: Sequence[str] | None, keys: Sequence[str]) -> Iterator[Document]:
+    for it in map(at.get, keys):
+        if it is not None and not it.gone and _visible(it, audiences):
+            yield it
+
+
+def _page(at: Tenant, found: list[Document], limit: int) -> Page:
+    if len(found) <= limit:
+        return Page(found, at.cursor)
+    return Page(found[:limit], Cursor(at.epoch, found[limit - 1].revision), more=True)
+
+
+def _visible(it: Document, audiences: Sequence[str] | None) -> bool:
+    return audiences is None or not set(audiences).isdisjoint(it.audiences)
+
+
+def _snapshot(at: Tenant, readers: Sequence[str], now: float, recent: int) -> Iterator[Document]:
+    for reader in readers:
+        yield from map(document, at.run(SQL["open"], (at.id, reader, now)))
+    covered = at.covered(readers)
+    others = _walk(at, readers, f"label:{RECENT}", (-END, END), oldest=False)
+    yield from itertools.islice((it for it in others if it.open_until <= now and not covered(it)), recent)
