@@ -1,0 +1,495 @@
+"""The hub: who listens, what they have seen, fan-out, catch-up, heartbeat, expiry. One per process.
+
+There is no separate live path. Per tenant the hub keeps ONE position, the revision up to which it has read; told that a
+tenant grew it reads on from there and writes each document, encoded once per dialect, to whoever may see it. A
+subscriber is catching up, live, or lagging; while it is not live nothing is written to it or queued for it, only its
+``missed`` flag is set, and it reads from its own cursor until a read finds no more and nothing was missed.
+
+Rules that an executable model of this design showed to be necessary (design section 5):
+ 1 what a connection is sent rises strictly in revision;
+ 2 the position is set before the first listener's own read, and moves only when a fan-out is complete;
+ 3 ``missed`` is cleared when the read gets its turn, before the read;
+ 4 only live subscribers are told the hub's position (in heartbeats);
+ 5 another epoch, or a reset of the hub's own read, makes every subscriber catch up from its own cursor;
+ 6 authorisation is decided at delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from milepost import inbox, wire
+from milepost.delivery import Delivery, HubStats, Unread
+from milepost.engine import Document, Engine, Page
+from milepost.errors import NotFound, Unavailable
+from milepost.model import Cursor
+from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Waiter
+from milepost.wheel import TICK, Wheel
+
+log = logging.getLogger("milepost.hub")
+
+READS_AT_ONCE: Final = 8  # catch-up reads in flight: a storm must not starve the live readers
+PAGE: Final = 256
+SLICE_SECONDS: Final = 0.005  # a long fan-out lets others run this often
+BACKSTOP_SECONDS: Final = 5.0
+AWAY_SECONDS: Final = (0.1, 2.0)  # first and last pause between tries while the engine is away
+LIFE_SPREAD: Final = 0.8  # each stream lives 80-100 % of its maximum, so that nothing reconnects in step
+
+
+class Tenant:
+    """What the hub knows of one tenant while somebody listens."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.topics: dict[str, Topic] = {}
+        self.listeners: set[Listener] = set()
+        self.position: Cursor | None = None
+        self.ready = asyncio.Lock()
+        self.grew = asyncio.Event()
+        self.degraded = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Hub:
+    """Fans one engine out to this process's streams and long polls. Use within one event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        seal: wire.CursorSeal,
+        *,
+        heartbeat_seconds: float = 15.0,
+        max_stream_seconds: float = 600.0,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine = engine
+        self.seal = seal
+        self.stats = HubStats()
+        self.delivery = Delivery(seal, self.stats, ended=self._ended, left=self._look_again)
+        self.heartbeat_seconds = heartbeat_seconds
+        self.max_stream_seconds = max_stream_seconds
+        self._now = now
+        self._monotonic = monotonic
+        self._tenants: dict[str, Tenant] = {}
+        self._turns = asyncio.Semaphore(READS_AT_ONCE)
+        self._wheel: Wheel[Subscriber] = Wheel(monotonic())
+        self._subscribers: set[Subscriber] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._streams_of: Counter[tuple[str, str]] = Counter()
+        self._draining = False
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to listen for hints and to turn the wheel."""
+        for job in (self._listen(), self._turn_wheel(), self._backstop()):
+            self._spawn(job)
+
+    async def stop(self) -> None:
+        """Drop everything at once; see ``drain`` for the polite way."""
+        for subscriber in list(self._subscribers):
+            self.end(subscriber, "shutdown")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def drain(self, seconds: float) -> None:
+        """End every stream, spread over ``seconds``, each told a time of its own to come back."""
+        self._draining = True
+        waiting = list(self._subscribers)
+        random.shuffle(waiting)
+        pause = seconds / len(waiting) if waiting else 0.0
+        for tenant in self._tenants.values():
+            for listener in list(tenant.listeners):
+                if isinstance(listener, Waiter):
+                    listener.miss()
+        owed = 0.0
+        for subscriber in waiting:
+            self.end(subscriber, "shutdown", retry_ms=random.randint(500, 3000))
+            owed += pause
+            if owed >= TICK:
+                await asyncio.sleep(owed)
+                owed = 0.0
+
+    # --- subscribers --------------------------------------------------------------------------------------------
+
+    async def open(self, subscriber: Subscriber) -> None:
+        """Register a subscriber and make its first read, before its response has begun.
+
+        Raises NotFound where it follows one job that it cannot see, Unavailable where the engine is away. Whoever
+        calls this calls ``close`` in the end, whatever happens.
+        """
+        await self._enter(subscriber)
+        self._subscribers.add(subscriber)
+        # a narrowed stream begins with the state of its jobs, whatever the cursor: that is checked, not used
+        sent = subscriber.cursor
+        if subscriber.only is not None:
+            subscriber.cursor = None
+        async with self._turns:
+            subscriber.missed = False
+            page = subscriber.first = await self._read(subscriber)
+        if subscriber.job is not None and not page.documents:
+            raise NotFound("There is no such job.")
+        if sent is not None and subscriber.only is not None:
+            if sent.epoch != page.cursor.epoch:
+                subscriber.reset = "epoch"
+            elif sent.revision > page.cursor.revision:
+                subscriber.reset = "ahead"
+
+    def begin(self, subscriber: Subscriber, sink: Sink) -> None:
+        """Write the first read to the opened stream and go on from there."""
+        page, subscriber.first = subscriber.first, None
+        assert page is not None, "open() comes before begin()"
+        subscriber.sink = sink
+        monotonic = self._monotonic()
+        subscriber.opened_at = subscriber.last_write = monotonic
+        subscriber.ends_at = monotonic + self.max_stream_seconds * random.uniform(LIFE_SPREAD, 1.0)
+        if subscriber.identity.expires_at is not None:
+            subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
+        self.stats.streams += 1
+        self._streams_of[self._who(subscriber)] += 1
+        self.delivery.write(
+            subscriber,
+            "connected",
+            subscriber.dialect.connected(
+                now=self._now(),
+                cursor=None if page.reset or subscriber.reset else subscriber.requested,
+                heartbeat_seconds=self._beat(subscriber),
+            ),
+        )
+        self._wheel.add(subscriber, self._next_look(subscriber))
+        self._spawn(self._catch_up(subscriber, page))
+
+    def drained(self, subscriber: Subscriber) -> None:
+        """The sink of a lagging subscriber has room again: it asks the engine what it has missed."""
+        if subscriber.state is State.LAGGING:
+            self.stats.lagging -= 1
+            subscriber.state = State.CATCHING_UP
+            self._spawn(self._catch_up(subscriber))
+
+    def close(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber whose connection is gone. Idempotent."""
+        if subscriber.state is State.CLOSED:
+            return
+        if subscriber.state is State.LAGGING:
+            self.stats.lagging -= 1
+        subscriber.state = State.CLOSED
+        self._leave(subscriber)
+        self._subscribers.discard(subscriber)
+        if subscriber.sink is not None:
+            self.stats.streams -= 1
+            self._streams_of[self._who(subscriber)] -= 1
+            if not self._streams_of[self._who(subscriber)]:
+                del self._streams_of[self._who(subscriber)]
+            self.stats.on_close(self._monotonic() - subscriber.opened_at)
+
+    def end(self, subscriber: Subscriber, reason: str, *, retry_ms: int = 1000) -> None:
+        """Tell a subscriber why its stream ends, and end it."""
+        if subscriber.state is State.CLOSED or subscriber.sink is None:
+            self.close(subscriber)
+            return
+        self.delivery.write(subscriber, "stream_end", subscriber.dialect.stream_end(reason, retry_ms))
+        sink = subscriber.sink
+        self.close(subscriber)
+        sink.end()
+
+    def streams_of(self, tenant: str, user: str) -> int:
+        """How many streams the user has open on this process."""
+        return self._streams_of[(tenant, user)]
+
+    async def wait(
+        self, tenant: str, topics: Iterable[str], read: Callable[[], Awaitable[Page]], seconds: float
+    ) -> Page:
+        """A long poll: what ``read`` finds as soon as it finds something, or its empty page after ``seconds``."""
+        waiter = Waiter(tuple(topics))
+        await self._enter(waiter, tenant)
+        try:
+            deadline = self._monotonic() + seconds
+            while True:
+                waiter.event.clear()
+                page = await read()
+                left = deadline - self._monotonic()
+                if page.documents or page.reset is not None or left <= 0 or self._draining:
+                    return page
+                try:
+                    await asyncio.wait_for(waiter.event.wait(), left)
+                except TimeoutError:
+                    return page
+        finally:
+            self._leave(waiter, tenant)
+
+    # --- topics -------------------------------------------------------------------------------------------------
+
+    async def _enter(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
+        name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
+        tenant = self._tenants.setdefault(name, Tenant(name))
+        tenant.listeners.add(listener)  # keeps the tenant while the head is being read
+        try:
+            async with tenant.ready:
+                if tenant.position is None:
+                    tenant.position = (await self.engine.heads([name]))[0]
+        except BaseException:
+            self._leave(listener, name)
+            raise
+        if tenant.task is None:
+            tenant.task = self._spawn(self._follow(tenant))
+        for topic in listener.topics:
+            tenant.topics.setdefault(topic, Topic()).add(listener)
+
+    def _leave(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
+        name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            return
+        for topic in listener.topics:
+            members = tenant.topics.get(topic)
+            if members is not None:
+                members.discard(listener)
+                if not members:
+                    del tenant.topics[topic]
+        tenant.listeners.discard(listener)
+        if not tenant.listeners:
+            del self._tenants[name]
+            if tenant.task is not None:
+                tenant.task.cancel()
+
+    @staticmethod
+    def _who(subscriber: Subscriber) -> tuple[str, str]:
+        return subscriber.identity.tenant, subscriber.identity.user
+
+    # --- catching up --------------------------------------------------------------------------------------------
+
+    async def _read(self, subscriber: Subscriber) -> Page:
+        """What this subscriber has not seen; of a job stream always its job's state, seen or not."""
+        self.stats.reads += 1
+        after = subscriber.cursor
+        audiences = None if subscriber.audiences is None else tuple(subscriber.audiences)
+        keys = None if subscriber.only is None else tuple(subscriber.only)
+        since = after if subscriber.job is None else None
+        page = await self.engine.changes(
+            subscriber.identity.tenant, audiences, since, now=self._now(), limit=PAGE, keys=keys
+        )
+        if since is not after and after is not None and after.epoch != page.cursor.epoch:
+            return replace(page, reset="epoch")
+        return page
+
+    async def _catch_up(self, subscriber: Subscriber, page: Page | None = None) -> None:
+        """Read and write until there is no more and nothing was missed meanwhile; then go live, in the same step."""
+        pause = AWAY_SECONDS[0]
+        while subscriber.state is State.CATCHING_UP:
+            try:
+                if page is None:
+                    async with self._turns:
+                        subscriber.missed = False
+                        page = await self._read(subscriber)
+                unread = await self._inbox_of(subscriber, page)
+            except Unavailable:
+                page = None
+                await asyncio.sleep(pause * random.uniform(0.7, 1.0))
+                pause = min(pause * 2, AWAY_SECONDS[1])
+                continue
+            if subscriber.state is not State.CATCHING_UP:
+                return
+            if subscriber.job is not None and not page.documents:
+                self.end(subscriber, "revoked")
+                return
+            if not self.delivery.page(subscriber, page, unread):
+                if subscriber.state is State.CATCHING_UP:
+                    subscriber.state = State.LAGGING
+                    self.stats.lagging += 1
+                return
+            tenant = self._tenants[subscriber.identity.tenant]
+            more, cursor, page = page.more, page.cursor, None
+            if more or subscriber.missed:
+                continue
+            if tenant.position is None or tenant.position.epoch != cursor.epoch:
+                tenant.grew.set()  # the hub has not met the new epoch yet: its own read comes first
+                await asyncio.sleep(TICK / 10)
+                continue
+            subscriber.state = State.LIVE
+            if not subscriber.announced:
+                subscriber.announced = True
+                live = subscriber.dialect.live(self.seal.encode(tenant.name, cursor))
+                self.delivery.write(subscriber, "live", live)
+
+    async def _inbox_of(self, subscriber: Subscriber, page: Page) -> Unread | None:
+        """The reader's unread count, where this page makes it worth telling; counted after the page was read."""
+        if subscriber.only is not None:
+            return None
+        if subscriber.cursor is not None and page.reset is None and all(d.kind == "job" for d in page.documents):
+            return None
+        user = subscriber.identity.user
+        return (await self._unread(subscriber.identity.tenant, [user]))[user]
+
+    async def _unread(self, tenant: str, users: list[str]) -> dict[str, Unread]:
+        """The inbox of each user, all counted in one snapshot."""
+        if not users:
+            return {}
+        # the marks first: one that moves in between makes the count newer than the mark, and tells of itself
+        marks = await self.engine.get(tenant, [inbox.inbox_key(user) for user in users])
+        questions = [inbox.unread_questions(user) for user in users]
+        counts = await self.engine.count(tenant, [question for three in questions for question in three])
+        as_of = self.seal.encode(tenant, counts.cursor)
+        out, values = {}, iter(counts.values)
+        for user, mark, asked in zip(users, marks, questions, strict=True):
+            count = inbox.unread([next(values) for _ in asked])
+            out[user] = Unread(count, inbox.load_inbox(user, mark).read_up_to, as_of)
+        return out
+
+    def _ended(self, subscriber: Subscriber, reason: str) -> None:
+        self.end(subscriber, reason, retry_ms=5000)
+
+    def _look_again(self, subscriber: Subscriber) -> None:
+        """The job of a job stream left an audience: whether it is still seen through another, only a read can tell."""
+        if subscriber.state is State.LIVE:
+            subscriber.state = State.CATCHING_UP
+            self._spawn(self._catch_up(subscriber))
+        else:
+            subscriber.missed = True
+
+    # --- following the engine -----------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Turn hints into wake-ups. A lost hint costs latency only: the backstop looks every few seconds."""
+        while True:
+            try:
+                async with self.engine.hints() as hints:
+                    async for name in hints:
+                        for tenant in list(self._tenants.values()) if name is None else [self._tenants.get(name)]:
+                            if tenant is not None:
+                                tenant.grew.set()
+            except Unavailable:
+                log.warning("the engine's hints are away")
+            await asyncio.sleep(AWAY_SECONDS[1])
+
+    async def _backstop(self) -> None:
+        """Compare heads every few seconds and count what no hint told of."""
+        while True:
+            await asyncio.sleep(BACKSTOP_SECONDS * random.uniform(0.8, 1.0))
+            names = list(self._tenants)
+            try:
+                heads = await self.engine.heads(names)
+            except Unavailable:
+                continue
+            for name, head in zip(names, heads, strict=True):
+                tenant = self._tenants.get(name)
+                if tenant is not None and tenant.position not in (None, head) and not tenant.grew.is_set():
+                    self.stats.backstop_found += not tenant.degraded
+                    tenant.grew.set()
+
+    async def _follow(self, tenant: Tenant) -> None:
+        """Read the tenant on from the hub's position whenever it grew, and fan out."""
+        pause = AWAY_SECONDS[0]
+        while True:
+            await tenant.grew.wait()
+            tenant.grew.clear()
+            try:
+                while await self._advance(tenant):
+                    pass
+            except Unavailable:
+                tenant.degraded = True
+                tenant.grew.set()
+                await asyncio.sleep(pause * random.uniform(0.7, 1.0))
+                pause = min(pause * 2, AWAY_SECONDS[1])
+                continue
+            tenant.degraded, pause = False, AWAY_SECONDS[0]
+
+    async def _advance(self, tenant: Tenant) -> bool:
+        """One page of the whole tenant, in one snapshot, to everyone; whether there is more."""
+        position = tenant.position
+        assert position is not None, "set before the first listener"
+        self.stats.reads += 1
+        page = await self.engine.changes(tenant.name, None, position, now=self._now(), limit=PAGE)
+        if page.reset is not None or page.cursor.epoch != position.epoch:
+            tenant.position = page.cursor
+            self._start_over(tenant)
+            return False
+        users = [user for document in page.documents for user in self._listening_users(tenant, document)]
+        unread = await self._unread(tenant.name, list(dict.fromkeys(users)))
+        began = self._monotonic()
+        for document in page.documents:
+            self.delivery.fan_out(tenant.topics, tenant.name, position.epoch, document, unread)
+            if self._monotonic() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = self._monotonic()
+        tenant.position = page.cursor
+        return page.more
+
+    @staticmethod
+    def _listening_users(tenant: Tenant, document: Document) -> list[str]:
+        """Whose unread count this document changes, among those who listen; a broadcast's readers ask for it."""
+        if document.kind == "job":
+            return []
+        return [a[5:] for a in document.audiences if a.startswith("user:") and a in tenant.topics]
+
+    def _start_over(self, tenant: Tenant) -> None:
+        """Another epoch: everyone catches up from their own cursor, and so is told of the reset."""
+        for listener in list(tenant.listeners):
+            listener.miss()
+            if isinstance(listener, Subscriber) and listener.state is State.LIVE:
+                listener.state = State.CATCHING_UP
+                self._spawn(self._catch_up(listener))
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _beat(self, subscriber: Subscriber) -> float:
+        return subscriber.dialect.beat_seconds or self.heartbeat_seconds
+
+    def _next_look(self, subscriber: Subscriber) -> float:
+        due = min(subscriber.last_write + self._beat(subscriber), subscriber.ends_at)
+        return due if subscriber.expires_at is None else min(due, subscriber.expires_at)
+
+    async def _turn_wheel(self) -> None:
+        """Heartbeats, token expiry and stream age of all streams, by one timer."""
+        while True:
+            await asyncio.sleep(TICK)
+            now = self.delivery.clock = self._monotonic()
+            beats: dict[object, bytes] = {}
+            for subscriber in self._wheel.expire(now):
+                if subscriber.state is State.CLOSED:
+                    continue
+                if subscriber.expires_at is not None and now >= subscriber.expires_at:
+                    self.end(subscriber, "token_expired")
+                elif now >= subscriber.ends_at:
+                    self.end(subscriber, "timeout", retry_ms=random.randint(100, 1000))
+                else:
+                    quiet = now - subscriber.last_write >= self._beat(subscriber) - TICK
+                    if quiet and subscriber.state is State.LIVE:
+                        self._heartbeat(subscriber, beats)
+                    if quiet:
+                        subscriber.last_write = now
+                    self._wheel.add(subscriber, self._next_look(subscriber))
+
+    def _heartbeat(self, subscriber: Subscriber, beats: dict[object, bytes]) -> None:
+        """Write a heartbeat; ``beats`` holds those already encoded in this turn of the wheel."""
+        tenant = self._tenants[subscriber.identity.tenant]
+        position, seen = tenant.position, subscriber.cursor
+        # only the hub's position is true for everyone; whoever is ahead of it by its own read is told nothing
+        tell = position is not None and seen is not None and position.revision >= seen.revision
+        data = beats.get((tenant, subscriber.dialect, tell))
+        if data is None:
+            cursor = self.seal.encode(tenant.name, position) if tell and position is not None else None
+            data = subscriber.dialect.heartbeat(now=self._now(), cursor=cursor, degraded=tenant.degraded)
+            beats[(tenant, subscriber.dialect, tell)] = data
+        if not self.delivery.write(subscriber, "heartbeat", data):
+            subscriber.state = State.LAGGING
+            self.stats.lagging += 1
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the hub failed", exc_info=task.exception())

@@ -1,0 +1,169 @@
+"""Who listens: one subscriber per stream, one waiter per long poll, and the sets that the hub finds them in.
+
+The sink is the seam to the connection. Under any ASGI server it is a small buffer that a task empties
+(``server.streams``); a transport that was handed over to the hub is another sink with the same two methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Protocol
+
+from milepost.dialects import Dialect
+from milepost.engine import Document, Page
+from milepost.model import Cursor, Identity
+
+
+class Sink(Protocol):
+    """Where a subscriber's bytes go."""
+
+    def write(self, data: bytes) -> bool:
+        """Take the bytes, all of them. False: it is full now, and ``Hub.drained`` will be called when it is not."""
+        ...
+
+    def end(self) -> None:
+        """Close after what was written."""
+        ...
+
+
+class State(enum.IntEnum):
+    """Only a live subscriber is written to by the fan-out."""
+
+    CATCHING_UP = 0
+    LIVE = 1
+    LAGGING = 2
+    CLOSED = 3
+
+
+class Listener(Protocol):
+    """What the fan-out needs of whoever stands in a topic."""
+
+    state: State
+
+    def miss(self) -> None:
+        """Something was committed that concerns it while it was not live."""
+        ...
+
+
+class Subscriber:
+    """One stream. Made by the server, driven by the hub; nobody else changes it."""
+
+    __slots__ = (
+        "announced",
+        "audiences",
+        "cursor",
+        "dialect",
+        "ends_at",
+        "expires_at",
+        "first",
+        "identity",
+        "job",
+        "last_write",
+        "missed",
+        "only",
+        "opened_at",
+        "requested",
+        "reset",
+        "sink",
+        "state",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        dialect: Dialect,
+        *,
+        after: Cursor | None = None,
+        requested: str | None = None,
+        only: frozenset[str] | None = None,
+        job: str | None = None,
+        everything: bool = False,
+    ) -> None:
+        """
+        ``after``: resume from here. ``requested``: the cursor as it was sent, for which ``after`` is None where it was
+        none of ours.
+        ``only``: document keys to narrow to. ``job``: the key of the one job whose end ends the stream.
+        ``everything``: may see all of the tenant (scope admin).
+        """
+        self.identity = identity
+        self.dialect = dialect
+        self.audiences: frozenset[str] | None = None if everything else frozenset(identity.audiences)
+        self.only = only
+        self.job = job
+        self.requested = requested
+        self.cursor = after
+        self.reset = "malformed" if requested is not None and after is None else None
+        self.state = State.CATCHING_UP
+        self.missed = False
+        self.announced = False  # ``live`` is sent once per connection
+        self.first: Page | None = None
+        self.sink: Sink | None = None
+        self.opened_at = 0.0
+        self.ends_at = 0.0
+        self.expires_at: float | None = None
+        self.last_write = 0.0
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The sets it stands in: its audiences, or the documents that it is narrowed to."""
+        if self.only is not None:
+            return tuple(f"#{key}" for key in self.only)
+        return tuple(self.audiences or ())
+
+    def miss(self) -> None:
+        """See ``Listener.miss``; the flag makes the catch-up read once more."""
+        self.missed = True
+
+    def may_see(self, document: Document) -> bool:
+        """By the document's present audiences and the reader's present identity.
+
+        Whoever sees the whole tenant has no use for what a document left behind in a single audience.
+        """
+        if self.audiences is None:
+            return "!" not in document.key
+        return any(audience in self.audiences for audience in document.audiences)
+
+
+class Waiter:
+    """One long poll, woken by the first thing that concerns it."""
+
+    __slots__ = ("event", "state", "topics")
+
+    def __init__(self, topics: tuple[str, ...]) -> None:
+        self.topics = topics
+        self.state = State.CATCHING_UP
+        self.event = asyncio.Event()
+
+    def miss(self) -> None:
+        """See ``Listener.miss``."""
+        self.event.set()
+
+
+class Topic:
+    """The listeners of one topic; iterating costs nothing while nobody comes or goes."""
+
+    __slots__ = ("_members", "_tuple")
+
+    def __init__(self) -> None:
+        self._members: dict[Listener, None] = {}
+        self._tuple: tuple[Listener, ...] | None = ()
+
+    def add(self, listener: Listener) -> None:
+        """Put a listener in; twice is once."""
+        self._members[listener] = None
+        self._tuple = None
+
+    def discard(self, listener: Listener) -> None:
+        """Take a listener out."""
+        if self._members.pop(listener, self) is None:
+            self._tuple = None
+
+    def members(self) -> tuple[Listener, ...]:
+        """Everyone in it now; later comings and goings do not disturb who iterates over it."""
+        if self._tuple is None:
+            self._tuple = tuple(self._members)
+        return self._tuple
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
