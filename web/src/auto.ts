@@ -1,5 +1,8 @@
 import { createClient } from './core/client.ts';
 import type { Client } from './core/types.ts';
+import { attachBell } from './ui/bell.ts';
+import { attachConnection } from './ui/connection.ts';
+import { attachDomEvents } from './ui/dom-events.ts';
 import { attachToasts } from './ui/toasts.ts';
 
 /**
@@ -26,6 +29,11 @@ export function auto(script: Element | null): Client | undefined {
   }
   const begin = () => {
     attachToasts(client);
+    attachDomEvents(client);
+    for (const target of document.querySelectorAll('[data-milepost-bell]'))
+      attachBell(client, target);
+    for (const target of document.querySelectorAll('[data-milepost-connection]'))
+      attachConnection(client, target);
     client.start();
   };
   if (document.readyState === 'loading')

@@ -1,0 +1,217 @@
+import type { AppNotification, Client, Unsubscribe } from '../core/types.ts';
+import { useAnnouncer } from './announcer.ts';
+import { el, ICONS, icon, nextId, safeHref, setAttribute, setText } from './dom.ts';
+import { fill, type Labels, labelsOf } from './labels.ts';
+import { since } from './since.ts';
+
+/** A badge that talks at every tick is noise. */
+const ANNOUNCE_EVERY_MS = 10_000;
+
+export interface BellOptions {
+  readonly labels?: Partial<Labels>;
+}
+
+interface Row {
+  readonly root: HTMLLIElement;
+  readonly item: AppNotification;
+  readonly time: HTMLTimeElement;
+}
+
+/** A bell with the number of unread notifications in `target`; it opens the inbox. */
+export function attachBell(client: Client, target: Element, options: BellOptions = {}): Unsubscribe {
+  const labels = labelsOf(options.labels);
+  const announcer = useAnnouncer();
+  const store = client.notifications;
+  const panelId = nextId();
+  const headingId = nextId();
+
+  const badge = el('span', { class: 'milepost-badge', 'aria-hidden': 'true' });
+  const button = el(
+    'button',
+    {
+      type: 'button',
+      class: 'milepost-bell',
+      'aria-label': labels.bell,
+      'aria-haspopup': 'dialog',
+      'aria-expanded': 'false',
+      'aria-controls': panelId,
+    },
+    icon(ICONS.bell),
+    badge,
+  );
+  const allRead = el('button', { type: 'button', class: 'milepost-action' }, labels.markAllRead);
+  const list = el('ul', { class: 'milepost-inbox-list' });
+  const empty = el('p', { class: 'milepost-empty' });
+  const older = el('button', { type: 'button', class: 'milepost-older' }, labels.loadOlder);
+  const problem = el('p', { class: 'milepost-problem' });
+  const heading = el('h2', { id: headingId, tabindex: '-1' }, labels.bell);
+  const panel = el(
+    'div',
+    { id: panelId, class: 'milepost-inbox', role: 'dialog', 'aria-labelledby': headingId },
+    el('div', { class: 'milepost-inbox-head' }, heading, allRead),
+    problem,
+    list,
+    empty,
+    older,
+  );
+  panel.hidden = true;
+  const root = el('div', { class: 'milepost-bell-root' }, button, panel);
+  target.append(root);
+
+  const rows = new Map<string, Row>();
+  let said = 0;
+  let told: number | null = null;
+
+  async function run(action: Promise<{ readonly ok: boolean }>): Promise<void> {
+    const { ok } = await action;
+    setText(problem, ok ? '' : labels.actionFailed);
+    problem.hidden = ok;
+    if (!ok) announcer.announce('bell-problem', labels.actionFailed);
+  }
+
+  function row(item: AppNotification): Row {
+    const { id, title, text, level, created_at } = item;
+    const unread = item.status === 'unread';
+    const heading = title || text;
+    const name: (Node | string)[] = [];
+    if (unread) name.push(el('span', { class: 'milepost-hidden' }, `${labels.unread} `));
+    name.push(el('span', { class: 'milepost-title', dir: 'auto' }, heading));
+    if (text !== heading) name.push(el('span', { class: 'milepost-text', dir: 'auto' }, text));
+    const href = safeHref(item.href);
+    const open = href
+      ? el('a', { class: 'milepost-row', href }, ...name)
+      : el('button', { type: 'button', class: 'milepost-row' }, ...name);
+    open.addEventListener('click', () => {
+      if (store.getSnapshot().items.find((now) => now.id === id)?.status === 'unread')
+        void run(store.markRead(id));
+    });
+    const time = el('time', { class: 'milepost-note', datetime: created_at });
+    setText(time, since(created_at, Date.now()));
+    const archive = el(
+      'button',
+      { type: 'button', class: 'milepost-close', 'aria-label': fill(labels.archive, { title: heading }) },
+      icon(ICONS.close),
+    );
+    archive.addEventListener('click', () => {
+      const next = root.nextElementSibling ?? root.previousElementSibling;
+      (next?.querySelector<HTMLElement>('.milepost-row') ?? panel.querySelector('h2'))?.focus();
+      void run(store.archive(id));
+    });
+    const root = el('li', { 'data-tone': level }, open, time, archive);
+    if (unread) root.dataset.unread = '';
+    return { root, item, time };
+  }
+
+  function drawList(items: readonly AppNotification[]): void {
+    const kept = new Set(items.map(({ id }) => id));
+    for (const [id, { root }] of rows)
+      if (!kept.has(id)) {
+        root.remove();
+        rows.delete(id);
+      }
+    let place: Element | null = list.firstElementChild;
+    for (const item of items) {
+      const known = rows.get(item.id);
+      if (known?.item === item) {
+        if (known.root === place) place = place.nextElementSibling;
+        else list.insertBefore(known.root, place);
+        continue;
+      }
+      const made = row(item);
+      rows.set(item.id, made);
+      if (known) {
+        const focused = known.root.contains(document.activeElement);
+        if (known.root === place) place = place.nextElementSibling;
+        known.root.replaceWith(made.root);
+        if (made.root.nextElementSibling !== place) list.insertBefore(made.root, place);
+        if (focused) made.root.querySelector<HTMLElement>('.milepost-row')?.focus();
+      } else list.insertBefore(made.root, place);
+    }
+  }
+
+  function draw(): void {
+    const { items, unreadCount, hasMore, status } = store.getSnapshot();
+    setText(badge, unreadCount > 99 ? '99+' : String(unreadCount));
+    badge.hidden = unreadCount === 0;
+    const name = unreadCount ? fill(labels.bellUnread, { n: unreadCount }) : labels.bell;
+    setAttribute(button, 'aria-label', name);
+    announce(unreadCount, status === 'ready');
+    // What nobody sees need not be drawn.
+    if (panel.hidden) return;
+    drawList(items);
+    setText(empty, status === 'ready' ? labels.empty : labels.loading);
+    empty.hidden = items.length > 0;
+    older.hidden = !hasMore;
+    allRead.hidden = unreadCount === 0;
+  }
+
+  function announce(unread: number, ready: boolean): void {
+    if (!ready || unread === told) return;
+    const rises = told !== null && unread > told;
+    told = unread;
+    if (!rises || performance.now() - said < ANNOUNCE_EVERY_MS) return;
+    said = performance.now();
+    announcer.announce('bell', fill(labels.newNotifications, { n: unread }));
+  }
+
+  function place(): void {
+    panel.style.translate = '';
+    const { left, right } = panel.getBoundingClientRect();
+    const over = right - (document.documentElement.clientWidth - 8);
+    const shift = left < 8 ? 8 - left : over > 0 ? -over : 0;
+    if (shift) panel.style.translate = `${shift}px`;
+  }
+
+  function open(): void {
+    if (!panel.hidden) return;
+    panel.hidden = false;
+    button.setAttribute('aria-expanded', 'true');
+    draw();
+    for (const { time, item } of rows.values()) setText(time, since(item.created_at, Date.now()));
+    place();
+    heading.focus();
+  }
+
+  function close(): void {
+    if (panel.hidden) return;
+    const focused = panel.contains(document.activeElement);
+    panel.hidden = true;
+    problem.hidden = true;
+    button.setAttribute('aria-expanded', 'false');
+    if (focused) button.focus();
+  }
+
+  const onOutside = (event: Event) => {
+    if (!event.composedPath().includes(root)) close();
+  };
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key !== 'Escape' || event.defaultPrevented || panel.hidden) return;
+    // Not also the newest toast.
+    event.preventDefault();
+    close();
+  };
+  const onFocusOut = (event: FocusEvent) => {
+    const to = event.relatedTarget;
+    if (to instanceof Node && !root.contains(to)) close();
+  };
+
+  problem.hidden = true;
+  button.addEventListener('click', () => (panel.hidden ? open() : close()));
+  allRead.addEventListener('click', () => {
+    heading.focus();
+    void run(store.markAllRead());
+  });
+  older.addEventListener('click', () => void run(store.loadOlder()));
+  root.addEventListener('keydown', onKey);
+  root.addEventListener('focusout', onFocusOut);
+  document.addEventListener('pointerdown', onOutside);
+  const unsubscribe = store.subscribe(draw);
+  draw();
+
+  return () => {
+    unsubscribe();
+    document.removeEventListener('pointerdown', onOutside);
+    root.remove();
+    announcer.release();
+  };
+}
