@@ -34,6 +34,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     # words that pass through all layers
     "orjson": ("",),
     "pydantic": ("",),
+    "pydantic_core": ("",),
 }
 
 TEXT = {

@@ -224,7 +224,7 @@ def test_configuration_page_has_every_setting() -> None:
         if text == "none":
             assert defaults[name] in (None, ()), name
         else:
-            assert getattr(Settings(**{name.lower(): text}), name.lower()) == defaults[name], name
+            assert getattr(Settings.load(**{name.lower(): text}), name.lower()) == defaults[name], name
 
 
 def test_engines_page_has_every_promise() -> None:
