@@ -5,10 +5,15 @@ STORAGE_WRITE_FAIL.
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import unicodedata
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+from .workqueue import Request
 
 FULL: Final = Path("/dev/full")  # a device on which every write fails with "No space left on device"
 
@@ -35,14 +40,26 @@ class Storage:
             os.fsync(file.fileno())
         beside.replace(self._folder / name)
 
-    def zip(self, name: str, files: Mapping[str, str]) -> Path:
-        """Packs files (name in the zip → name on disk) into ``name``. Raises OSError."""
-        path = self._folder / name
+    def zip(self, name: str, files: Sequence[str]) -> None:
+        """Packs saved files into ``name``. Raises OSError."""
         beside = self._folder / f".{name}.{os.getpid()}"
         with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for inside, stored in files.items():
-                # A fixed time, so that the same case always gives the same bytes.
-                archive.writestr(zipfile.ZipInfo(inside, (1980, 1, 1, 0, 0, 0)), (self._folder / stored).read_bytes(),
-                                 zipfile.ZIP_DEFLATED)  # fmt: skip
-        beside.replace(path)
-        return path
+            for file in files:
+                inside = zipfile.ZipInfo(file, (1980, 1, 1, 0, 0, 0))  # so that the same case gives the same bytes
+                archive.writestr(inside, (self._folder / file).read_bytes(), zipfile.ZIP_DEFLATED)
+        beside.replace(self._folder / name)
+
+    def find(self, name: str) -> Path | None:
+        """A saved file, None where there is none of this name."""
+        path = self._folder / name
+        return path if "/" not in name and not name.startswith(".") and path.is_file() else None
+
+    def delete(self) -> None:
+        """Removes all of it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def zip_name(request: Request) -> str:
+    """The name under which a request's documents are downloaded: plain letters, so that it needs no escaping."""
+    plain = unicodedata.normalize("NFKD", request.title).encode("ascii", "ignore").decode()
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', plain).strip('-')[:60] or 'documents'}.zip"

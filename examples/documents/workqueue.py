@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-ATTEMPTS: Final = 3  # a request that kills its worker this often is given up
+ATTEMPTS: Final = 5  # a request that kills its worker this often is given up
 _ID: Final = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")  # a folder's name, so it never begins with a dot
 
 
@@ -53,10 +53,14 @@ class Claim:
 
     request: Request
     attempt: int
-    withdrawn: bool
     _folder: Path
     _finished: Path
     _lock: int
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether nobody wants it any more."""
+        return (self._folder / "withdrawn").exists()
 
     def finish(self) -> None:
         """The request is done, one way or the other: nobody will work on it again."""
@@ -137,7 +141,7 @@ class WorkQueue:
         except OSError:
             os.close(lock)
             return None
-        return Claim(request, attempt, (folder / "withdrawn").exists(), folder, self._finished, lock)
+        return Claim(request, attempt, folder, self._finished, lock)
 
     def wait(self, seconds: float) -> None:
         """Blocks until a request comes in, at most so long: a request left by a dead worker rings no bell."""
