@@ -174,14 +174,16 @@ def progress(command: Advance, now: float) -> Progress:
 def merge(first: Progress, then: Progress) -> Progress:
     """Both, in this order, as one.
 
-    Both must state the same attempt (or none): ValueError otherwise. Raises ``Invalid`` where together they name more
-    than ``MAX_COUNTERS`` counters; ``then`` would be refused after ``first`` as well.
+    ``first`` is taken to be acceptable, and what is raised is what ``then`` would meet after it: ``Conflict`` where the
+    two state different attempts, ``Invalid`` where together they name more than ``MAX_COUNTERS`` counters.
 
     Bounded: at most the last ``MAX_STEPS`` messages count; of more than ``MAX_MOVES`` different totals the older are
     forgotten, and with them that ``current`` was held back by them.
     """
-    if first.attempt != then.attempt:
-        raise ValueError("progress of different attempts cannot be merged")
+    attempt = then.attempt if first.attempt is None else first.attempt
+    if attempt is not None and then.attempt is not None and then.attempt != attempt:
+        code = "stale_attempt" if then.attempt < attempt else "conflict"
+        raise from_code(code, f"The job is at attempt {attempt}.", attempt=attempt)
     counters = first.counters
     if then.counters:
         counters = {**first.counters, **then.counters}
@@ -195,7 +197,7 @@ def merge(first: Progress, then: Progress) -> Progress:
         messages=messages,
         counters=counters,
         item=first.item if then.item is UNSET else then.item,
-        attempt=first.attempt,
+        attempt=attempt,
         updates=first.updates + then.updates,
     )
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -35,7 +36,14 @@ def to_rfc3339(seconds: float | None) -> str | None:
     """UNIX seconds as RFC 3339 in UTC with milliseconds, ending in ``Z``."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_second(whole)}.{micro // 1000:03}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    # A job's times are written again with each of its updates, and most jobs share their seconds.
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def from_rfc3339(text: str | None) -> float | None:
@@ -80,11 +88,7 @@ class Identity:
 
     def may(self, scope: str) -> bool:
         """Whether the identity holds a scope; ``admin`` holds all, ``produce:any`` holds ``produce``."""
-        return (
-            scope in self.scopes
-            or "admin" in self.scopes
-            or (scope == "produce" and "produce:any" in self.scopes)
-        )
+        return scope in self.scopes or "admin" in self.scopes or (scope == "produce" and "produce:any" in self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +251,14 @@ class Job:
             updated_at=_seconds(raw["updated_at"]),
             finished_at=from_rfc3339(raw["finished_at"]),
             rev=rev,
-            steps=tuple((at, text) for at, text in steps),
+            steps=tuple(map(tuple, steps)),
             creator=creator,
             notify=notify,
             seen_at=seen_at,
             deadline_seconds=deadline,
             total_deadline_seconds=total_deadline,
             attempt_at=attempt_at,
-            pace=Pace(tuple((at, value) for at, value in samples), updates),
+            pace=Pace(tuple(map(tuple, samples)), updates),
         )
 
 

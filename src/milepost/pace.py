@@ -6,6 +6,9 @@ minute and one of a day are remembered equally well, at the same cost for each u
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import pairwise
+from operator import itemgetter
 from typing import Final
 
 from milepost.model import Pace
@@ -37,19 +40,41 @@ def _spacing(samples: list[tuple[float, float]]) -> float:
 
 
 def estimate(pace: Pace, current: float, total: float | None) -> tuple[float | None, float | None]:
-    """(seconds until the end, units per second); None where it is too early to tell or the total is unknown."""
+    """(seconds until the end, units per second); None where it is too early to tell or the total is unknown.
+
+    The way so far is cut into quarters of equal work. Only if each took longer than the one before, or each less, is
+    that trend taken to go on; otherwise the job is taken for steady or bursty, and the mean over all of it, which no
+    burst can mislead, serves best.
+    """
     (began, first), (last, _) = pace.samples[0], pace.samples[-1]
-    if pace.updates < MIN_UPDATES or last - began < MIN_SECONDS or current <= first:
+    done, took = current - first, last - began
+    if pace.updates < MIN_UPDATES or took < MIN_SECONDS or done <= 0:
         return None, None
-    rate = _recent_rate(pace.samples)
-    eta = None if total is None else round(max(0.0, (total - current) / rate), 1)
-    return eta, float(f"{rate:.4g}")
+    mean = took / done
+    slope = _slope(pace.samples, done)
+    rate = float(f"{1 / _bounded(mean + slope * done / 2, mean):.4g}")
+    if total is None:
+        return None, rate
+    left = total - current
+    return round(left * _bounded(mean + slope * (done + left) / 2, mean), 1), rate
 
 
-def _recent_rate(samples: tuple[tuple[float, float], ...]) -> float:
-    (began, first), (last, current) = samples[0], samples[-1]
-    cut = last - (last - began) / 2
-    for at, value in samples:
-        if at >= cut and current > value and last > at:
-            return (current - value) / (last - at)
-    return (current - first) / (last - began)
+def _bounded(seconds_each: float, mean: float) -> float:
+    return min(max(seconds_each, mean / 2), mean * 3)
+
+
+def _slope(samples: tuple[tuple[float, float], ...], done: float) -> float:
+    """By how much the seconds for one unit change with each unit."""
+    first = samples[0][1]
+    ends = [samples[0][0], *(_reached(samples, first + done * part) for part in (0.25, 0.5, 0.75)), samples[-1][0]]
+    one, two, three, four = (end - start for start, end in pairwise(ends))
+    if one < two < three < four or one > two > three > four:
+        return (three + four - one - two) / (done / 2) / (done / 2)
+    return 0.0
+
+
+def _reached(samples: tuple[tuple[float, float], ...], value: float) -> float:
+    """When ``current`` came to ``value``, on a straight line between the samples."""
+    after = bisect_left(samples, value, key=itemgetter(1))
+    (start, low), (end, high) = samples[after - 1], samples[after]
+    return start + (end - start) * (value - low) / (high - low)
