@@ -80,7 +80,8 @@ class Hub:
         self._monotonic = monotonic
         self._tenants: dict[str, Tenant] = {}
         self._turns = asyncio.Semaphore(READS_AT_ONCE)
-        self._wheel: Wheel[Subscriber] = Wheel(monotonic())
+        self.delivery.clock = monotonic()
+        self._wheel: Wheel[Subscriber] = Wheel(self.delivery.clock)
         self._subscribers: set[Subscriber] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams_of: Counter[tuple[str, str]] = Counter()

@@ -1,0 +1,165 @@
+"""The application: routes, errors, static files, OpenAPI, and the services that start with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from milepost import commands
+from milepost.engine import Engine
+from milepost.errors import Forbidden, MilepostError, NotFound
+from milepost.server import problems
+from milepost.server.access import identify
+from milepost.server.api import router
+from milepost.server.services import Authenticate, Services, services_of
+from milepost.server.streams import StreamEndpoint
+from milepost.settings import Settings
+
+STATIC: Final = Path(__file__).parent / "static"
+BUNDLE: Final = {
+    "milepost.js": "text/javascript",
+    "milepost.mjs": "text/javascript",
+    "milepost.css": "text/css",
+    "milepost.d.ts": "text/plain",
+}
+_REF: Final = "#/components/schemas/"
+
+
+class Application:
+    """An ASGI application that starts its services with its lifespan, or with its first request where it is mounted
+    inside another application, which gives it no lifespan.
+    """
+
+    def __init__(self, inner: FastAPI, services: Services) -> None:
+        self.inner = inner
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One conversation."""
+        if scope["type"] == "http":
+            await self.services.start()
+        await self.inner(scope, receive, send)
+
+
+def create_app(
+    settings: Settings | None = None, *, engine: Engine | None = None, authenticate: Authenticate | None = None
+) -> Application:
+    """Milepost as an ASGI application, to be served by itself or mounted in another.
+
+    ``settings``: by default from the environment and ``milepost.toml``. ``engine``: one that is already open; it is
+    not closed with the application. ``authenticate``: the application's own sign-in, tried before tokens; it is given
+    the request and answers an ``Identity`` or None.
+    """
+    services = Services(settings or Settings.load(), engine, authenticate)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await services.start()
+        yield
+        await services.stop()
+
+    inner = FastAPI(
+        title="Milepost",
+        summary="Live job progress and notifications",
+        lifespan=lifespan,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    inner.state.services = services
+    inner.router.routes += [
+        Route("/api/stream", StreamEndpoint(), methods=["GET"]),
+        Route("/api/jobs/{job_id}/stream", StreamEndpoint(), methods=["GET"]),
+        Route("/healthz", _healthz),
+        Route("/readyz", _readyz),
+        Route("/metrics", _metrics),
+        *(Route(f"/{name}", _bundle, name=name) for name in BUNDLE),
+    ]
+    inner.include_router(router)
+    problems.install(inner)
+    if services.settings.allowed_origins:
+        inner.add_middleware(
+            CORSMiddleware,
+            allow_origins=services.settings.allowed_origins,
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PATCH"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["Retry-After"],
+            max_age=600,
+        )
+    inner.openapi = lambda: _openapi(inner)  # type: ignore[method-assign]
+    return Application(inner, services)
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _readyz(request: Request) -> Response:
+    services = services_of(request)
+    try:
+        await services.engine.ping()
+    except MilepostError:
+        return JSONResponse({"status": "engine_away"}, 503)
+    return JSONResponse({"status": "draining"}, 503) if services.draining else JSONResponse({"status": "ok"})
+
+
+async def _metrics(request: Request) -> Response:
+    services = services_of(request)
+    if not (await identify(request, services)).identity.may("admin"):
+        raise Forbidden
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+
+
+async def _bundle(request: Request) -> Response:
+    name = request.url.path.rpartition("/")[2]
+    if not (STATIC / name).is_file():
+        raise NotFound("The browser client was not built into this installation.")
+    return FileResponse(STATIC / name, media_type=BUNDLE[name], headers={"cache-control": "no-cache"})
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The document of the JSON API, with the bodies that are checked by ``commands`` and the streams, which FastAPI
+    does not know.
+    """
+    if app.openapi_schema:
+        return app.openapi_schema
+    schema = get_openapi(title=app.title, version="0.1.0", summary=app.summary, routes=app.routes)
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+    for path in schema["paths"].values():
+        for operation in path.values():
+            body = operation.get("requestBody", {})
+            if "$ref" not in body:
+                continue
+            name = body["$ref"]
+            described = getattr(commands, name).model_json_schema(ref_template=_REF + "{model}")
+            schemas.update(described.pop("$defs", {}))
+            schemas[name] = described
+            operation["requestBody"] = {"content": {"application/json": {"schema": {"$ref": _REF + name}}}}
+    for path in ("/api/stream", "/api/jobs/{job_id}/stream"):
+        parameters: list[dict[str, Any]] = [
+            {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("after", "dialect", "ticket")
+        ]
+        if "{job_id}" in path:
+            parameters.append({"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}})
+        else:
+            parameters.append({"name": "jobs", "in": "query", "schema": {"type": "string"}})
+        schema["paths"][path] = {
+            "get": {
+                "summary": "Server-sent events: what is, then every change",
+                "parameters": parameters,
+                "responses": {"200": {"description": "A stream", "content": {"text/event-stream": {}}}},
+            }
+        }
+    app.openapi_schema = schema
+    return schema

@@ -1,0 +1,167 @@
+"""``milepost serve``: uvicorn with our own sockets and our own drain.
+
+uvicorn waits for ever for open streams when it is told to stop, and the lifespan's end comes after that wait; so the
+streams are ended here, between "take no more" and uvicorn's own shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from milepost.errors import MilepostError
+from milepost.server.app import Application, create_app
+from milepost.server.services import Services
+from milepost.settings import Settings
+
+log = logging.getLogger("milepost.server")
+
+# a peer that vanished without a word is found by its unacknowledged bytes; a heartbeat is sent every 15 s
+USER_TIMEOUT_MS: Final = 12_000
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+BACKLOG: Final = 4096
+STREAMS_ENDED_PER_SECOND: Final = 500
+INTERRUPTED_DRAIN: Final = 1.0  # Ctrl-C is somebody at a terminal
+CLOSE_SECONDS: Final = 5  # for answers that are being written after the drain
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends the streams before it waits for connections to end."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self._drain_seconds = services.settings.drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second does not wait."""
+        self._services.draining = True
+        if sig == signal.SIGINT:
+            self._drain_seconds = min(self._drain_seconds, INTERRUPTED_DRAIN)
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, end the streams spread over the drain time, then uvicorn's own way."""
+        for listener in self.servers:
+            listener.close()
+        streams = self._services.hub.stats.streams
+        drain = asyncio.ensure_future(
+            self._services.drain(min(self._drain_seconds, streams / STREAMS_ENDED_PER_SECOND))
+        )
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait((drain,), timeout=0.1)
+        drain.cancel()
+        await super().shutdown(sockets)
+
+
+class _Admin(uvicorn.Server):
+    """The metrics on a listener of their own; signals are the main server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+def serve(settings: Settings, application: Application | None = None) -> int:
+    """Serve until told to stop; the exit code. Prints one line to standard error once it listens.
+
+    ``application``: one made by ``create_app`` with the same settings, perhaps with an engine or a sign-in of its own.
+    """
+    problems = settings.problems()
+    if problems:
+        for problem in problems:
+            print(f"milepost: {problem}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        print(f"milepost: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+    app = application or create_app(settings)
+    server = Server(_config(app), app.services)
+    host, port = listener.getsockname()[:2]
+    print(f"milepost: listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201
+    try:
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            runner.run(_serve(server, listener, app, settings))
+    except MilepostError as error:
+        print(f"milepost: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        pass  # uvicorn raises the signal again once all is done
+    return 0 if server.started else 1
+
+
+async def _serve(server: Server, listener: socket.socket, app: Application, settings: Settings) -> None:
+    await app.services.start()
+    admin = None
+    if settings.admin_port is not None:
+        admin = _Admin(_config(_admin_app(app.services)))
+        admin_task = asyncio.ensure_future(admin.serve([listen(settings.admin_host, settings.admin_port)]))
+    await server.serve([listener])
+    if admin is not None:
+        admin.should_exit = True
+        await admin_task
+
+
+def _config(app: Application | Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="httptools",
+        ws="none",
+        lifespan="on" if isinstance(app, Application) else "off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+        backlog=BACKLOG,
+    )
+
+
+def _admin_app(services: Services) -> Starlette:
+    async def metrics(_: Request) -> Response:
+        return Response(services.metrics.render(), media_type=services.metrics.content_type)
+
+    return Starlette(routes=[Route("/metrics", metrics)])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections notice a peer that is gone. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Linux hands these on to every accepted connection; where they are unknown the heartbeat alone must do
+    for name, value in {**KEEPALIVE, "TCP_USER_TIMEOUT": USER_TIMEOUT_MS}.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    try:
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

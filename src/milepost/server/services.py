@@ -1,0 +1,117 @@
+"""What a running server is made of: the engine and everything that stands on it, from one settings object."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.requests import HTTPConnection
+
+from milepost.auth import Tickets, Verifier
+from milepost.engine import Engine, Write
+from milepost.engines import open_engine
+from milepost.errors import Conflict
+from milepost.hub import Hub
+from milepost.leases import Leases
+from milepost.ledger import Ledger
+from milepost.model import Identity
+from milepost.queries import Queries
+from milepost.server.limits import Admission
+from milepost.server.metrics import Metrics
+from milepost.settings import Settings
+from milepost.wire import CursorSeal
+
+# no token can name this tenant: "!" is not in an id
+SYSTEM_TENANT: Final = "!system"
+SEAL_KEY: Final = "seal"
+
+Authenticate = Callable[[HTTPConnection], Identity | None | Awaitable[Identity | None]]
+
+
+class Services:
+    """Started once, on the event loop that serves; ``start`` and ``stop`` are idempotent."""
+
+    hub: Hub
+    ledger: Ledger
+    queries: Queries
+    seal: CursorSeal
+
+    def __init__(self, settings: Settings, engine: Engine | None, authenticate: Authenticate | None) -> None:
+        self.settings = settings
+        self.sign_in = authenticate
+        self._given = engine
+        self.verifier = Verifier(settings) if settings.secret or settings.jwt_public_key or settings.jwks_url else None
+        self.tickets = Tickets()
+        self.admission = Admission(settings)
+        self.metrics = Metrics()
+        self.draining = False
+        self._starting = asyncio.Lock()
+        self._started = False
+
+    async def start(self) -> None:
+        """Open the engine and begin to listen. Raises Unavailable where the store cannot be opened."""
+        if self._started:
+            return
+        async with self._starting:
+            if self._started:
+                return
+            settings = self.settings
+            self.engine = self._given or open_engine(settings.engine)
+            self.seal = CursorSeal(await _seal_key(self.engine))
+            self.ledger = Ledger(
+                self.engine,
+                policy=settings.policy(),
+                link_origins=settings.allowed_link_origins,
+                notification_retention=settings.notification_retention,
+            )
+            self.queries = Queries(self.engine, self.ledger, self.seal)
+            self.hub = Hub(
+                self.engine,
+                self.seal,
+                heartbeat_seconds=settings.heartbeat_seconds,
+                max_stream_seconds=settings.max_stream_seconds,
+            )
+            self.leases = Leases(self.ledger, self.engine, self.ledger.policy)
+            await self.hub.start()
+            await self.leases.start()
+            self.metrics.watch(self.hub.stats, self.leases)
+            self._started = True
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more streams and end those that are open, spread over at most ``seconds``."""
+        self.draining = True
+        if self._started:
+            await self.hub.drain(seconds)
+
+    async def stop(self) -> None:
+        """Commit what is held back and let go of everything; an engine that was passed in stays open."""
+        if not self._started:
+            return
+        self._started = False
+        self.draining = True
+        await self.leases.stop()
+        await self.hub.stop()
+        await self.ledger.close()
+        if self._given is None:
+            await self.engine.close()
+
+
+async def _seal_key(engine: Engine) -> bytes:
+    """The key that seals cursors: made once, stored with the documents, the same for every process on them."""
+    while True:
+        stored = (await engine.get(SYSTEM_TENANT, [SEAL_KEY]))[0]
+        if stored is not None:
+            return stored.body
+        try:
+            await engine.commit(SYSTEM_TENANT, [Write(SEAL_KEY, "seal", secrets.token_bytes(32), replaces=0)])
+        except Conflict:
+            continue
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """The services of the application that a request came to."""
+    services: Any = connection.app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -1,0 +1,233 @@
+"""Streams as server-sent events: a plain ASGI endpoint that authorises, reads, and only then answers.
+
+A native EventSource stops for good on any status but 200, so one (its Accept is exactly ``text/event-stream``) that
+shall come again gets 200, one event with ``retry:``, and the end; 204 is the one portable word for "stop". Everybody
+else gets the true status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from milepost import dialects
+from milepost.errors import Forbidden, Invalid, MilepostError, NotFound
+from milepost.hub import Hub
+from milepost.model import TERMINAL, Identity, is_id
+from milepost.server.access import identify
+from milepost.server.services import Services, services_of
+from milepost.subscriber import Subscriber
+
+HIGH_WATER: Final = 64 * 1024  # bytes that wait for a task that is sending; at this a subscriber lags
+MAX_JOBS: Final = 50
+NATIVE_RETRY_MS: Final = 2000
+HEADERS: Final = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class AsgiSink:
+    """A subscriber's sink under any ASGI server: a bounded buffer that one task empties."""
+
+    def __init__(self, drained: Callable[[], None]) -> None:
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._drained = drained
+        self._full = False
+        self._wake = asyncio.Event()
+        self.ended = False
+
+    def write(self, data: bytes) -> bool:
+        """See ``Sink.write``. A page of a snapshot may go beyond the mark; nothing is added after it."""
+        self._waiting.append(data)
+        self._size += len(data)
+        self._wake.set()
+        self._full = self._size >= HIGH_WATER
+        return not self._full
+
+    def end(self) -> None:
+        """See ``Sink.end``."""
+        self.ended = True
+        self._wake.set()
+
+    async def run(self, send: Send) -> None:
+        """Send what comes until ``end``; a send that the client does not take holds back this stream alone."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            data, self._size = b"".join(self._waiting), 0
+            self._waiting.clear()
+            last = self.ended
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
+            if last:
+                return
+            if self._full:
+                self._full = False
+                self._drained()
+
+
+class StreamEndpoint:
+    """``GET /api/stream``, and ``GET /api/jobs/{job_id}/stream`` where the path names a job."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One stream, from its first byte to its last."""
+        request = Request(scope, receive)
+        services = services_of(request)
+        native = request.headers.get("accept") == "text/event-stream"
+        asker = await identify(request, services, stream=True)
+        identity = asker.identity
+        if not identity.may("consume") and not identity.may("produce"):
+            raise Forbidden("This needs the scope consume.")
+        if not services.settings.streams_allowed(identity.tenant, identity.user):
+            await _refuse(Forbidden(code="streaming_disabled"), 204 if native else None)(scope, receive, send)
+            return
+        dialect = _dialect(request, services.settings.of_tenant(identity.tenant).dialect)
+        subscriber = _subscriber(request, services, identity, asker.only, dialect or dialects.MILEPOST)
+        try:
+            if services.draining:
+                raise MilepostError(code="overloaded", retry_after=2)
+            address = scope["client"][0] if scope.get("client") else ""
+            lease = services.admission.connect(identity, address)
+        except MilepostError as error:
+            await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
+            return
+        try:
+            try:
+                await services.hub.open(subscriber)
+            except MilepostError as error:
+                await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
+                return
+            if subscriber.requested is not None:
+                services.metrics.reconnected(request.query_params.get("reason", ""))
+            if dialect is None and subscriber.job is not None:
+                subscriber.dialect = _kind_dialect(subscriber)
+            if native and _is_over(subscriber, services):
+                await Response(status_code=204)(scope, receive, send)
+                return
+            await self._serve(services.hub, subscriber, receive, send)
+        finally:
+            services.hub.close(subscriber)
+            lease.release()
+
+    @staticmethod
+    async def _serve(hub: Hub, subscriber: Subscriber, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        sink = AsgiSink(lambda: hub.drained(subscriber))
+        hub.begin(subscriber, sink)
+        sending = asyncio.ensure_future(sink.run(send))
+        leaving = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            # released before anything else is waited for: whoever left is no longer counted
+            hub.close(subscriber)
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _dialect(request: Request, of_tenant: str | None) -> dialects.Dialect | None:
+    """What was asked for, or the tenant's; None: the job's kind decides, or it is the canonical one."""
+    name = request.query_params.get("dialect") or of_tenant
+    if name is None:
+        return None
+    found = dialects.dialect(name)
+    if found is None:
+        raise Invalid("There is no such dialect.", field="dialect")
+    return found
+
+
+def _kind_dialect(subscriber: Subscriber) -> dialects.Dialect:
+    page = subscriber.first
+    assert page is not None, "the stream was opened"
+    kind = next((label[5:] for d in page.documents for label in d.labels if label.startswith("kind:")), "")
+    return dialects.dialect(kind) or dialects.MILEPOST
+
+
+def _subscriber(
+    request: Request, services: Services, identity: Identity, ticket_jobs: tuple[str, ...], dialect: dialects.Dialect
+) -> Subscriber:
+    job_id = request.path_params.get("job_id")
+    only = frozenset(f"job:{job}" for job in job_list(request.query_params.get("jobs"))) or None
+    if job_id is not None:
+        only = frozenset({f"job:{job_id}"})
+    if ticket_jobs:
+        narrowed = frozenset(f"job:{job}" for job in ticket_jobs)
+        only = narrowed if only is None else only & narrowed
+    requested = last_event_id(request)
+    after = None if requested is None else services.seal.decode(identity.tenant, requested)
+    return Subscriber(
+        identity,
+        dialect,
+        after=after,
+        requested=requested,
+        only=only,
+        job=None if job_id is None else f"job:{job_id}",
+        everything=identity.may("admin") and only is not None,
+    )
+
+
+def job_list(text: str | None) -> list[str]:
+    """The ids of ``?jobs=a,b``. Raises Invalid."""
+    ids = text.split(",") if text else []
+    if len(ids) > MAX_JOBS or not all(is_id(job) for job in ids):
+        raise Invalid(f"jobs must be at most {MAX_JOBS} ids with commas between them.", field="jobs")
+    return ids
+
+
+def last_event_id(request: Request) -> str | None:
+    """The cursor to resume from; the header goes first, polyfills send only a query. "" is what a browser sends for
+    "none".
+    """
+    query = request.query_params
+    sent = (
+        request.headers.get("last-event-id"),
+        query.get("after"),
+        query.get("lastEventId"),
+        query.get("last_event_id"),
+    )
+    return next((text for text in sent if text), None)
+
+
+def _is_over(subscriber: Subscriber, services: Services) -> bool:
+    """Whether a job stream has nothing left to say: the cursor sent covers the end of the job's latest attempt."""
+    page, requested = subscriber.first, subscriber.requested
+    if subscriber.job is None or page is None or requested is None:
+        return False
+    after = services.seal.decode(subscriber.identity.tenant, requested)
+    if after is None or after.epoch != page.cursor.epoch:
+        return False
+    job = next(iter(page.documents))
+    return orjson.loads(job.body)["state"] in TERMINAL and after.revision >= job.revision
+
+
+def _refuse(error: MilepostError, native_status: int | None, subscriber: Subscriber | None = None) -> Any:
+    """The answer to a stream that is not to be: a true status, or what a native EventSource understands."""
+    if native_status is None:
+        raise error
+    if native_status == 204 or subscriber is None:
+        return Response(status_code=204)
+    if isinstance(error, NotFound):
+        reason, retry_ms = "overloaded", NATIVE_RETRY_MS
+    else:
+        reason = error.code if error.code == "rate_limited" else "overloaded"
+        seconds = error.retry_after or NATIVE_RETRY_MS / 1000
+        retry_ms = int(seconds * 1000 * random.uniform(1.0, 1.5))
+    body = subscriber.dialect.refusal(reason, retry_ms)
+    return Response(body, headers={name.decode(): value.decode() for name, value in HEADERS})
