@@ -41,8 +41,8 @@ class HubStats:
 class Delivery:
     """Writes to sinks.
 
-    ``ended`` is called with a job stream whose job has ended, and how; ``left`` with a job stream whose job is gone from
-    one of its audiences and may still be seen through another.
+    ``ended`` is called with a job stream whose job has ended, and how; ``left`` with a job stream whose job is gone
+    from one of its audiences and may still be seen through another.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 from milepost import inbox, jobs
 from milepost.coalescer import load_job
-from milepost.engine import RECENT, Engine, Page
+from milepost.engine import RECENT, Engine
 from milepost.errors import Invalid, NotFound
 from milepost.ledger import Ledger
 from milepost.model import Cursor, Identity, Job, JobState, Notification, Status, is_id

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from milepost import inbox, wire
@@ -264,7 +265,7 @@ class ReadAll(Command):
 class TicketFor(Command):
     """``POST /tickets``: the jobs that streams with this ticket are narrowed to."""
 
-    jobs: list[str] = []
+    jobs: tuple[str, ...] = Field((), strict=False)
 
 
 async def _asked(request: Request) -> tuple[Services, Identity, bytes]:

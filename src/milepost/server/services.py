@@ -27,7 +27,7 @@ from milepost.wire import CursorSeal
 SYSTEM_TENANT: Final = "!system"
 SEAL_KEY: Final = "seal"
 
-Authenticate = Callable[[HTTPConnection], Identity | None | Awaitable[Identity | None]]
+Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity | None] | None]
 
 
 class Services:
