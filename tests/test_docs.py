@@ -227,6 +227,20 @@ def test_configuration_page_has_every_setting() -> None:
             assert getattr(Settings.load(**{name.lower(): text}), name.lower()) == defaults[name], name
 
 
+def test_http_page_has_every_route(tmp_path: Path) -> None:
+    """docs/http.md names each route of the server's OpenAPI document, and none that it does not have."""
+    with serving(tmp_path) as url, urllib.request.urlopen(f"{url}/api/openapi.json", timeout=5) as answer:  # noqa: S310
+        paths = json.load(answer)["paths"]
+    there = {f"{verb.upper()} {path}" for path, verbs in paths.items() for verb in verbs}
+    page = (ROOT / "docs" / "http.md").read_text()
+    shown = set(re.findall(r"`((?:GET|POST|PATCH) /api/[^`?]*)", page))
+
+    def unnamed(routes: set[str]) -> set[str]:
+        return {re.sub(r"{\w+}", "{}", route) for route in routes}
+
+    assert unnamed(shown) == unnamed(there)
+
+
 def test_engines_page_has_every_promise() -> None:
     """docs/engines.md has each promise of the engine's specification, and no other."""
     import milepost.engine
