@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   // A dependency found in the middle of a run would reload the page under the tests.
-  optimizeDeps: { include: ['axe-core', 'fast-check', 'eventsource-parser', 'eventsource-encoder'] },
+  optimizeDeps: {
+    include: ['axe-core', 'fast-check', 'eventsource-parser', 'eventsource-encoder'],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/fixture/setup.ts'],

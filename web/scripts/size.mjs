@@ -1,6 +1,7 @@
 /** Fails when an entry has grown over its budget (bytes of minified code, gzipped). */
-import { gzipSync } from 'node:zlib';
+
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const BUDGETS = { 'src/index.ts': 9 * 1024, 'src/ui/index.ts': 6 * 1024 };

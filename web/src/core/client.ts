@@ -3,11 +3,10 @@ import { Vault } from '../storage/storage.ts';
 import { Jobs } from '../store/jobs.ts';
 import { Notifications } from '../store/notifications.ts';
 import { Frame, Store } from '../store/store.ts';
-import { baseOf, createHttp, type Http } from '../transport/http.ts';
+import { baseOf, createHttp } from '../transport/http.ts';
 import { LADDER } from '../transport/ladder.ts';
 import { Connector } from './connector.ts';
 import { type Position, position } from './cursor.ts';
-import { Failure } from './errors.ts';
 import { describe, type Policy, type Session, type SessionEvent } from './session.ts';
 import type {
   AppNotification,
@@ -46,7 +45,9 @@ export function createClient(options: ClientOptions = {}): Client {
   const timing = { ...TIMING, ...options.timing };
   const policy: Policy = { rungs: options.transports ?? LADDER, timing };
   const base = baseOf(options.baseUrl ?? '', globalThis.location?.href ?? 'http://localhost/');
-  const plain = createHttp(base, options.auth ?? { kind: 'cookie' }, env);
+  const http = createHttp(base, options.auth ?? { kind: 'cookie' }, env, (error) =>
+    connector.dispatch({ type: 'close', reason: 'signed-out', error }),
+  );
 
   const frame = new Frame();
   const listeners = new Map<string, Set<(event: never) => void>>();
@@ -58,20 +59,6 @@ export function createClient(options: ClientOptions = {}): Client {
     // biome-ignore lint/suspicious/noConsole: asked for with `debug`
     if (options.debug) console.debug(`[milepost] ${what}`, detail);
   };
-
-  // A refusal of any request ends the session, not only that of the stream.
-  const watching =
-    <A extends unknown[], R>(call: (...args: A) => Promise<R>) =>
-    async (...args: A): Promise<R> => {
-      try {
-        return await call(...args);
-      } catch (error) {
-        if (error instanceof Failure && error.code === 'signed-out')
-          connector.dispatch({ type: 'close', reason: 'signed-out' });
-        throw error;
-      }
-    };
-  const http: Http = { request: watching(plain.request), json: watching(plain.json) };
 
   const vault = new Vault({
     storage: options.storage,
@@ -146,13 +133,13 @@ export function createClient(options: ClientOptions = {}): Client {
         if (fresh && isNews(fresh, position(delivery.cursor)))
           frame.add(() => emit('notification.created', fresh));
         advance(delivery.cursor);
-        if (unread !== null) notifications.setUnread(unread, asOf ?? delivery.cursor);
-        else if (fresh && live) notifications.recount();
+        notifications.setUnread(unread, position(asOf));
+        if (unread === null && fresh && live) notifications.recount();
         break;
       }
       case 'inbox':
         notifications.setReadUpTo(delivery.readUpTo);
-        notifications.setUnread(delivery.unread, delivery.asOf);
+        notifications.setUnread(delivery.unread, position(delivery.asOf));
         advance(delivery.cursor);
         break;
       case 'live':
@@ -190,6 +177,9 @@ export function createClient(options: ClientOptions = {}): Client {
     connection.invalidate();
     frame.add(announce);
     const { error } = session;
+    // The next page of this tab starts where streams were blocked from the first.
+    const rung = session.cause === 'strikes' && !session.proven ? session.rung : 0;
+    if (session.opened && rung !== vault.rung) vault.rung = rung;
     switch (event.type) {
       case 'start':
       case 'resume':
@@ -201,7 +191,6 @@ export function createClient(options: ClientOptions = {}): Client {
       case 'ended':
         log('ended', event.outcome.kind === 'ended' ? event.outcome.reason : error?.message);
         if (error) options.onError?.(error);
-        if (session.phase === 'closed') finish(session);
         break;
       case 'close':
         finish(session);
@@ -221,7 +210,7 @@ export function createClient(options: ClientOptions = {}): Client {
   }
 
   const connector: Connector = new Connector({
-    http: plain,
+    http,
     env,
     policy,
     shouldRetry: options.shouldRetry ?? (() => true),
@@ -229,9 +218,6 @@ export function createClient(options: ClientOptions = {}): Client {
     busy: () => jobs.busy(),
     deliver,
     changed,
-    remember: (rung) => {
-      vault.rung = rung ?? 0;
-    },
   });
 
   function pause(reason = 'caller'): () => void {

@@ -1,9 +1,9 @@
 import type { Http } from '../transport/http.ts';
 import { TRANSPORTS } from '../transport/ladder.ts';
-import type { Outcome, ServerConfig } from '../transport/transport.ts';
-import { asFailure, Failure } from './errors.ts';
-import { type Effect, IDLE, type Policy, type Session, type SessionEvent, step, type TimerName } from './session.ts';
-import type { Environment } from './types.ts';
+import type { ServerConfig } from '../transport/transport.ts';
+import { Failure } from './errors.ts';
+import { deadline, IDLE, type Policy, type Session, type SessionEvent, step } from './session.ts';
+import type { Environment, TransportName } from './types.ts';
 import type { Delivery } from './wire.ts';
 
 /** Timers hold at most 2^31 - 1 ms; above that they fire at once. */
@@ -27,15 +27,14 @@ export interface ConnectorOptions {
   busy(): boolean;
   deliver(delivery: Delivery): void;
   changed(session: Session, event: SessionEvent): void;
-  remember(rung: number | null): void;
 }
 
-/** Carries out the session's effects: opens and drops connections, sets timers, reports what came. */
+/** Makes the connections be what the session says they are, and tells it what becomes of them. */
 export class Connector {
   session: Session = IDLE;
   readonly #options: ConnectorOptions;
   readonly #live = new Map<number, Live>();
-  readonly #timers = new Map<TimerName, ReturnType<typeof setTimeout>>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #config: ServerConfig = {
     heartbeatMs: 15_000,
     pollMs: 5000,
@@ -49,11 +48,27 @@ export class Connector {
 
   dispatch(event: SessionEvent): void {
     const { env, policy, busy, changed } = this.#options;
-    const ambient = { now: env.now(), roll: env.random(), active: busy() };
+    const now = performance.now();
     const before = this.session;
-    const [after, effects] = step(before, event, policy, ambient);
+    const after = step(before, event, policy, { now, roll: env.random(), active: busy() });
     this.session = after;
-    for (const effect of effects) this.#run(effect);
+
+    const { main, probe, rung } = after;
+    for (const [id, { abort }] of this.#live)
+      if (id !== main && id !== probe) {
+        this.#live.delete(id);
+        abort.abort(new Failure('network', 'Dropped.'));
+      }
+    if (main && !this.#live.has(main)) void this.#connect(main, rung);
+    if (probe && !this.#live.has(probe)) void this.#connect(probe, 0);
+
+    clearTimeout(this.#timer);
+    const at = deadline(after, policy.timing);
+    if (at !== null)
+      this.#timer = setTimeout(
+        () => this.dispatch({ type: 'tick' }),
+        Math.min(at - now, LONGEST_TIMER_MS),
+      );
     if (after !== before) changed(after, event);
   }
 
@@ -63,76 +78,42 @@ export class Connector {
     this.dispatch({ type: 'wake' });
   }
 
-  #run(effect: Effect): void {
-    switch (effect.type) {
-      case 'connect':
-        void this.#connect(effect);
-        break;
-      case 'drop':
-        this.#live.get(effect.id)?.abort.abort(new Failure('network', 'Dropped.'));
-        this.#live.delete(effect.id);
-        break;
-      case 'timer': {
-        const { name, ms } = effect;
-        clearTimeout(this.#timers.get(name));
-        this.#timers.delete(name);
-        if (ms === null) break;
-        const fire = () => {
-          this.#timers.delete(name);
-          this.dispatch({ type: 'timer', name });
-        };
-        this.#timers.set(name, setTimeout(fire, Math.min(ms, LONGEST_TIMER_MS)));
-        break;
-      }
-      case 'remember':
-        this.#options.remember(effect.rung);
-    }
-  }
-
-  async #connect({ id, rung, why, expired }: Effect & { type: 'connect' }): Promise<void> {
-    const { http, env, policy, cursor, busy, deliver, shouldRetry } = this.#options;
-    const live: Live = { abort: new AbortController(), poke: () => false, dead: false, firstByte: 0, lastByte: 0 };
+  async #connect(id: number, rung: number): Promise<void> {
+    const { policy, env, deliver, shouldRetry } = this.#options;
+    const { why, expired } = this.session;
+    const abort = new AbortController();
+    const live: Live = { abort, poke: () => false, dead: false, firstByte: 0, lastByte: 0 };
     this.#live.set(id, live);
     const current = () => this.#live.get(id) === live;
-    const name = policy.rungs[rung] as keyof typeof TRANSPORTS;
-    let outcome: Outcome;
-    try {
-      outcome = await TRANSPORTS[name]({
-        http,
-        env,
-        timing: policy.timing,
-        config: this.#config,
-        signal: live.abort.signal,
-        reason: why,
-        auth: expired ? 'expired' : 'connect',
-        cursor,
-        busy,
-        opened: () => {
-          if (!current()) return;
-          live.firstByte ||= env.now();
-          if (this.session.phase !== 'open' || id === this.session.probe)
-            this.dispatch({ type: 'opened', id });
-        },
-        alive: () => {
-          live.lastByte = env.now();
-        },
-        deliver: (delivery) => {
-          if (current()) deliver(delivery);
-        },
-        onPoke: (listener) => {
-          live.poke = listener;
-        },
-      });
-    } catch (error) {
-      outcome = { kind: 'failed', error: asFailure(error), strike: false };
-    }
+    const outcome = await TRANSPORTS[policy.rungs[rung] as TransportName]({
+      ...this.#options,
+      timing: policy.timing,
+      config: this.#config,
+      abort,
+      reason: why,
+      auth: expired ? 'expired' : 'connect',
+      alive: () => {
+        live.lastByte = env.now();
+        live.firstByte ||= live.lastByte;
+        if (current() && (this.session.phase !== 'open' || id === this.session.probe))
+          this.dispatch({ type: 'opened', id });
+      },
+      deliver: (delivery) => {
+        if (current()) deliver(delivery);
+      },
+      onPoke: (listener) => {
+        live.poke = listener;
+      },
+    });
     if (!current()) return;
     this.#live.delete(id);
-    const lived = live.firstByte ? live.lastByte - live.firstByte : 0;
-    const main = id === this.session.main;
-    this.dispatch({ type: 'ended', id, outcome, lived });
+    const isMain = id === this.session.main;
+    this.dispatch({ type: 'ended', id, outcome, lived: live.lastByte - live.firstByte });
     if (live.dead) this.dispatch({ type: 'wake' });
-    if (main && outcome.kind === 'failed' && !shouldRetry(outcome.error, this.session.attempt))
+    if (!isMain || outcome.kind !== 'failed') return;
+    const { error } = outcome;
+    if (error.code === 'forbidden') this.dispatch({ type: 'close', reason: 'forbidden' });
+    else if (!shouldRetry(error, this.session.attempt))
       this.dispatch({ type: 'close', reason: 'rejected' });
   }
 }

@@ -5,13 +5,11 @@ export interface Position {
 }
 
 /** The only function that looks inside a cursor (`<epoch>.<revision>.<tag>`). */
-export function position(cursor: unknown): Position | null {
-  if (typeof cursor !== 'string') return null;
-  const [epoch, revision] = cursor.split('.');
-  const number = revision && /^\d{1,16}$/.test(revision) ? Number(revision) : Number.NaN;
-  return epoch && number >= 0 ? { epoch, revision: number } : null;
+export function position(cursor: string | null): Position | null {
+  const [epoch, revision] = (cursor ?? '').split('.');
+  return epoch && /^\d{1,16}$/.test(revision ?? '') ? { epoch, revision: Number(revision) } : null;
 }
 
-/** Whether `a` is at or after `b`; false across epochs and where `a` is unknown. */
+/** Whether `a` is at or after `b`; false across epochs and where either is unknown. */
 export const reaches = (a: Position | null, b: Position | null): boolean =>
-  a !== null && (b === null || (a.epoch === b.epoch && a.revision >= b.revision));
+  a?.epoch === b?.epoch && a !== null && b !== null && a.revision >= b.revision;

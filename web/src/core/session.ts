@@ -1,16 +1,15 @@
 /**
- * The connection as a pure state machine: (session, event) gives (session, effects). It knows no clock,
- * no timer and no socket; `connector.ts` carries out what it says.
+ * The connection as a pure state machine: (session, event) gives the next session. It knows no clock, no
+ * timer and no socket. What has to be done is the difference between two sessions: `connector.ts` opens
+ * the connections a session names, drops the others, and comes back when its next deadline has passed.
  */
 import type { Outcome } from '../transport/transport.ts';
 import { backoff } from './backoff.ts';
 import type { Failure } from './errors.ts';
-import type { CloseReason, ConnectionState, ConnectionStatus, Timing, TransportName } from './types.ts';
+import type { CloseReason, ConnectionState, Timing, TransportName } from './types.ts';
 
 export const STRIKES = 3;
 export const FAILED_CONNECTS = 10;
-
-export type TimerName = 'retry' | 'probe' | 'notice' | 'lost';
 
 export interface Session {
   readonly phase: 'idle' | 'connecting' | 'open' | 'waiting' | 'paused' | 'closed';
@@ -18,9 +17,11 @@ export interface Session {
   readonly rung: number;
   /** The connection that counts; 0 is none. Whatever an older one reports is ignored. */
   readonly main: number;
-  /** A stream tried while a lower rung works. */
+  /** A connection on the first rung, tried while a lower one works; 0 is none. */
   readonly probe: number;
   readonly last: number;
+  /** The main connection needs a new token. */
+  readonly expired: boolean;
   readonly attempt: number;
   readonly strikes: number;
   readonly failures: number;
@@ -28,10 +29,14 @@ export interface Session {
   readonly cause: 'strikes' | 'failures' | 'disabled' | null;
   /** The first rung has worked in this session. */
   readonly proven: boolean;
+  /** Any has. */
   readonly opened: boolean;
+  /** Since when there is no connection although there should be. */
+  readonly since: number | null;
   readonly notice: boolean;
   readonly lost: boolean;
   readonly retryAt: number | null;
+  readonly probeAt: number | null;
   readonly error: Failure | null;
   /** What ended the previous connection, as the server counts it. */
   readonly why: string | null;
@@ -42,24 +47,15 @@ export type SessionEvent =
   | { readonly type: 'start'; readonly rung: number }
   | { readonly type: 'opened'; readonly id: number }
   /** `lived`: milliseconds from its first to its last byte. */
-  | { readonly type: 'ended'; readonly id: number; readonly outcome: Outcome; readonly lived: number }
-  | { readonly type: 'timer'; readonly name: TimerName }
-  | { readonly type: 'wake' | 'pause' | 'resume' }
-  | { readonly type: 'close'; readonly reason: CloseReason };
-
-export type Effect =
   | {
-      readonly type: 'connect';
+      readonly type: 'ended';
       readonly id: number;
-      readonly rung: number;
-      readonly why: string | null;
-      readonly expired: boolean;
+      readonly outcome: Outcome;
+      readonly lived: number;
     }
-  | { readonly type: 'drop'; readonly id: number }
-  /** `ms` null: cancel. */
-  | { readonly type: 'timer'; readonly name: TimerName; readonly ms: number | null }
-  /** Start here on the next page; null: from the top. */
-  | { readonly type: 'remember'; readonly rung: number | null };
+  /** A deadline may have passed. */
+  | { readonly type: 'tick' | 'wake' | 'pause' | 'resume' }
+  | { readonly type: 'close'; readonly reason: CloseReason; readonly error?: Failure };
 
 export interface Policy {
   readonly rungs: readonly TransportName[];
@@ -68,13 +64,13 @@ export interface Policy {
 
 /** What the machine may not look up itself. */
 export interface Ambient {
+  /** Milliseconds of a clock that never jumps. */
   readonly now: number;
   /** 0 to 1. */
   readonly roll: number;
+  /** Some job is active. */
   readonly active: boolean;
 }
-
-export type Step = readonly [Session, readonly Effect[]];
 
 export const IDLE: Session = {
   phase: 'idle',
@@ -82,225 +78,188 @@ export const IDLE: Session = {
   main: 0,
   probe: 0,
   last: 0,
+  expired: false,
   attempt: 0,
   strikes: 0,
   failures: 0,
   cause: null,
   proven: false,
   opened: false,
+  since: null,
   notice: false,
   lost: false,
   retryAt: null,
+  probeAt: null,
   error: null,
   why: null,
   closed: null,
 };
 
-const timer = (name: TimerName, ms: number | null): Effect => ({ type: 'timer', name, ms });
-const drops = (s: Session): Effect[] =>
-  [s.main, s.probe].filter(Boolean).map((id) => ({ type: 'drop', id }));
+/** No connection, and no wish for one. */
+const REST = {
+  main: 0,
+  probe: 0,
+  since: null,
+  notice: false,
+  lost: false,
+  retryAt: null,
+  probeAt: null,
+} as const;
 
-export function step(s: Session, event: SessionEvent, policy: Policy, ambient: Ambient): Step {
-  const { timing, rungs } = policy;
-  if (s.phase === 'closed') return [s, []];
+const CALM = { attempt: 0, strikes: 0, failures: 0 } as const;
+
+export function step(s: Session, event: SessionEvent, policy: Policy, ambient: Ambient): Session {
+  const { now } = ambient;
+  const { phase } = s;
+  if (phase === 'closed') return s;
   switch (event.type) {
-    case 'start':
-      return s.phase === 'idle'
-        ? connect({ ...s, rung: Math.min(event.rung, rungs.length - 1), cause: event.rung ? 'strikes' : null }, [
-            ...watch(timing),
-          ])
-        : [s, []];
+    case 'start': {
+      if (phase !== 'idle') return s;
+      const rung = Math.min(event.rung, policy.rungs.length - 1);
+      return connect({ ...s, rung, cause: rung ? 'strikes' : null }, now);
+    }
     case 'opened':
-      return opened(s, event.id, timing);
+      return opened(s, event.id, policy.timing, now);
     case 'ended':
-      if (event.id === s.probe) return probeEnded(s, event.outcome, policy);
-      return event.id === s.main ? ended(s, event.outcome, event.lived, policy, ambient) : [s, []];
-    case 'timer':
-      switch (event.name) {
-        case 'retry':
-          return s.phase === 'waiting' ? connect(s, []) : [s, []];
-        case 'probe':
-          return probe(s);
-        default:
-          return s.phase === 'connecting' || s.phase === 'waiting'
-            ? [{ ...s, notice: true, lost: s.lost || event.name === 'lost' }, []]
-            : [s, []];
-      }
+      if (event.id === s.probe) return probeEnded(s, event.outcome, policy, now);
+      return event.id === s.main ? ended(s, event.outcome, event.lived, policy, ambient) : s;
+    case 'tick':
+      return tick(s, policy.timing, now);
     case 'wake':
-      if (s.phase === 'waiting') return connect(s, [timer('retry', null)]);
-      return s.phase === 'open' ? probe(s) : [s, []];
+      return phase === 'waiting' ? connect(s, now) : probe(s);
     case 'pause':
-      if (s.phase === 'idle' || s.phase === 'paused') return [s, []];
-      return [
-        { ...s, phase: 'paused', main: 0, probe: 0, notice: false, retryAt: null },
-        [...drops(s), ...quiet()],
-      ];
+      return phase === 'idle' || phase === 'paused' ? s : { ...s, ...REST, phase: 'paused' };
     case 'resume':
-      return s.phase === 'paused' ? connect(s, watch(timing)) : [s, []];
+      return phase === 'paused' ? connect(s, now) : s;
     case 'close':
-      return close(s, event.reason, s.error);
+      return {
+        ...s,
+        ...REST,
+        phase: 'closed',
+        closed: event.reason,
+        error: event.error ?? s.error,
+      };
   }
 }
 
-const quiet = (): Effect[] => [
-  timer('retry', null),
-  timer('probe', null),
-  timer('notice', null),
-  timer('lost', null),
-];
-const watch = (timing: Timing): Effect[] => [
-  timer('notice', timing.notice),
-  timer('lost', timing.lost),
-];
-
-function close(s: Session, reason: CloseReason, error: Failure | null): Step {
-  return [
-    { ...s, phase: 'closed', main: 0, probe: 0, notice: false, retryAt: null, error, closed: reason },
-    [...drops(s), ...quiet()],
-  ];
+/** When `tick` will next have something to do; null: not before another event. */
+export function deadline(s: Session, timing: Timing): number | null {
+  const { since, retryAt, probeAt } = s;
+  const all = [retryAt, probeAt];
+  if (since !== null && !s.notice) all.push(since + timing.notice);
+  if (since !== null && !s.lost) all.push(since + timing.lost);
+  const due = all.filter((at) => at !== null);
+  return due.length ? Math.min(...due) : null;
 }
 
-function connect(s: Session, effects: readonly Effect[], expired = false): Step {
+function tick(s: Session, timing: Timing, now: number): Session {
+  const passed = (at: number | null, after = 0) => at !== null && now >= at + after;
+  let next = s;
+  if (!s.notice && passed(s.since, timing.notice)) next = { ...next, notice: true };
+  if (!s.lost && passed(s.since, timing.lost)) next = { ...next, lost: true };
+  if (passed(s.retryAt)) next = connect(next, now);
+  return passed(s.probeAt) ? probe(next) : next;
+}
+
+function connect(s: Session, now: number, expired = false): Session {
   const id = s.last + 1;
-  return [
-    { ...s, phase: 'connecting', main: id, last: id, retryAt: null },
-    [...effects, { type: 'connect', id, rung: s.rung, why: s.why, expired }],
-  ];
+  // "No connection" is counted from the moment one was lost, not from each attempt.
+  const since = s.since ?? now;
+  return { ...s, phase: 'connecting', main: id, last: id, expired, since, retryAt: null };
 }
 
-function opened(s: Session, id: number, timing: Timing): Step {
-  if (id !== s.main && id !== s.probe) return [s, []];
+function probe(s: Session): Session {
+  if (s.rung === 0 || s.probe || s.phase !== 'open') return s;
+  const id = s.last + 1;
+  return { ...s, probe: id, last: id, probeAt: null };
+}
+
+const probeEvery = (cause: Session['cause'], timing: Timing): number =>
+  cause === 'disabled' ? 10 * timing.probe : timing.probe;
+
+function opened(s: Session, id: number, timing: Timing, now: number): Session {
   const climbs = id === s.probe;
-  const rung = climbs ? 0 : s.rung;
-  // A rung reached because everything failed says nothing against the first one: try that at once.
-  const wait = s.cause === 'failures' ? 1000 : s.cause === 'disabled' ? 10 * timing.probe : timing.probe;
-  const effects: Effect[] = [timer('retry', null), timer('notice', null), timer('lost', null)];
-  if (climbs && s.main) effects.push({ type: 'drop', id: s.main });
-  effects.push(timer('probe', rung > 0 ? wait : null));
-  if (climbs) effects.push({ type: 'remember', rung: null });
-  const fresh = climbs ? { attempt: 0, strikes: 0, failures: 0 } : {};
-  return [
-    {
-      ...s,
-      ...fresh,
-      phase: 'open',
-      main: id,
-      probe: climbs ? 0 : s.probe,
-      rung,
-      cause: rung > 0 ? (s.cause === 'failures' ? 'strikes' : s.cause) : null,
-      proven: s.proven || rung === 0,
-      opened: true,
-      notice: false,
-      lost: false,
-      retryAt: null,
-      error: null,
-    },
-    effects,
-  ];
+  if (!id || (!climbs && id !== s.main)) return s;
+  const open = { ...s, ...REST, phase: 'open', main: id, opened: true, error: null } as const;
+  if (climbs || s.rung === 0)
+    return { ...open, ...(climbs && CALM), rung: 0, cause: null, proven: true };
+  // That everything failed says nothing against the first rung: it is tried at once, but only once.
+  const { cause } = s;
+  const probeAt = now + (cause === 'failures' ? 1000 : probeEvery(cause, timing));
+  return { ...open, cause: cause === 'failures' ? 'strikes' : cause, probeAt };
 }
 
-function probe(s: Session): Step {
-  if (s.rung === 0 || s.probe || s.phase !== 'open') return [s, []];
-  const id = s.last + 1;
-  return [
-    { ...s, probe: id, last: id },
-    [timer('probe', null), { type: 'connect', id, rung: 0, why: 'other', expired: false }],
-  ];
-}
-
-function probeEnded(s: Session, outcome: Outcome, { rungs, timing }: Policy): Step {
-  const next: Session = { ...s, probe: 0 };
-  if (outcome.kind === 'failed' && outcome.error.code === 'signed-out')
-    return close(next, 'signed-out', outcome.error);
+function probeEnded(s: Session, outcome: Outcome, { rungs, timing }: Policy, now: number): Session {
   const cause = outcome.kind === 'disabled' ? 'disabled' : s.cause;
-  const again = timer('probe', cause === 'disabled' ? 10 * timing.probe : timing.probe);
+  const next = { ...s, probe: 0, cause, probeAt: now + probeEvery(cause, timing) };
   const middle = rungs.indexOf('long-poll');
-  // The stream stays blocked, but the rung between may work again; one failure there falls back.
-  if (s.phase === 'open' && middle > 0 && s.rung > middle)
-    return connect({ ...next, cause, rung: middle, failures: FAILED_CONNECTS - 1 }, [
-      { type: 'drop', id: s.main },
-      ...watch(timing),
-    ]);
-  return [{ ...next, cause }, [again]];
+  // Streams stay blocked, but the rung between may work again. One failure there falls back.
+  return middle > 0 && s.rung > middle
+    ? connect({ ...next, rung: middle, failures: FAILED_CONNECTS - 1 }, now)
+    : next;
 }
 
-const WHY: Readonly<Record<string, string>> = {
-  network: 'network',
-  silent: 'silent',
-  timeout: 'timeout',
-  token_expired: 'token_expired',
-  shutdown: 'shutdown',
-  overloaded: 'overloaded',
-};
+const REASONS = ['network', 'silent', 'timeout', 'token_expired', 'shutdown', 'overloaded'];
 
-function ended(s: Session, outcome: Outcome, lived: number, policy: Policy, ambient: Ambient): Step {
+function ended(
+  s: Session,
+  outcome: Outcome,
+  lived: number,
+  policy: Policy,
+  ambient: Ambient,
+): Session {
   const { timing, rungs } = policy;
+  const { now, roll, active } = ambient;
+  const said = outcome.kind === 'ended' ? outcome.reason : outcome.error.code;
+  const why = REASONS.includes(said) ? said : 'other';
   const stable = lived >= timing.stable;
+  const next: Session = { ...s, ...REST, ...(stable && CALM), since: s.since ?? now, why };
+  const { attempt } = next;
+  const notice = { notice: s.notice, lost: s.lost };
   const lower = s.rung < rungs.length - 1;
-  const base: Session = {
-    ...s,
-    main: 0,
-    ...(stable ? { attempt: 0, strikes: 0, failures: 0 } : {}),
-    why: WHY[outcome.kind === 'ended' ? outcome.reason : outcome.error.code] ?? 'other',
-  };
-  // The clock of "no connection" runs from the moment one was lost, not from each failed attempt.
-  const effects: Effect[] = [timer('probe', null)];
-  if (s.probe) effects.push({ type: 'drop', id: s.probe });
-  if (s.phase === 'open') effects.push(...watch(timing));
-  const now: Session = { ...base, probe: 0 };
 
-  const down = (cause: Session['cause'], error: Failure | null): Step =>
-    connect({ ...now, rung: s.rung + 1, strikes: 0, failures: 0, cause, error }, [
-      ...effects,
-      ...(cause === 'strikes' && !s.proven
-        ? [{ type: 'remember', rung: s.rung + 1 } as const]
-        : []),
-    ]);
-  const wait = (state: Session, floor: number, first: number): Step => {
-    const steps = ambient.active ? timing.backoff : timing.idleBackoff;
-    const ms = first < 0 ? floor : backoff(steps, first, timing.jitter, ambient.roll, floor);
-    return [
-      { ...state, phase: 'waiting', retryAt: ambient.now + ms },
-      [...effects, timer('retry', ms)],
-    ];
+  const down = (cause: Session['cause'], error: Failure | null): Session =>
+    connect({ ...next, ...notice, rung: s.rung + 1, strikes: 0, failures: 0, cause, error }, now);
+  const wait = (changes: Partial<Session>, floor: number, nth: number): Session => {
+    const steps = active ? timing.backoff : timing.idleBackoff;
+    const ms = nth < 0 ? floor : backoff(steps, nth, timing.jitter, roll, floor);
+    const state = { ...next, ...notice, ...changes, attempt: attempt + 1 };
+    return { ...state, phase: 'waiting', retryAt: now + ms };
   };
 
   if (outcome.kind === 'ended') {
     // Another tab or device of this user took the place: streaming back would throw that one out.
-    if (outcome.reason === 'replaced' && lower) return down('strikes', null);
-    const expired = outcome.reason === 'token_expired' || outcome.reason === 'revoked';
-    if (expired && base.attempt === 0)
-      return connect({ ...now, attempt: 1 }, effects, true);
-    return wait({ ...now, attempt: base.attempt + 1 }, outcome.retryMs, base.attempt - 1);
+    if (said === 'replaced' && lower) return down('strikes', null);
+    if ((said === 'token_expired' || said === 'revoked') && attempt === 0)
+      return connect({ ...next, ...notice, attempt: 1 }, now, true);
+    return wait({}, outcome.retryMs, attempt - 1);
   }
-
   const { error } = outcome;
-  if (error.code === 'signed-out') return close(now, 'signed-out', error);
-  if (outcome.kind === 'disabled') {
-    if (lower) return down('disabled', error);
-  } else if (error.code === 'forbidden') return close(now, 'forbidden', error);
-
-  const strikes = base.strikes + (outcome.kind === 'failed' && outcome.strike ? 1 : 0);
-  const failures = base.failures + 1;
+  if (outcome.kind === 'disabled' && lower) return down('disabled', error);
+  const strikes = next.strikes + (outcome.kind === 'failed' && outcome.strike ? 1 : 0);
+  const failures = next.failures + 1;
   if (lower && strikes >= STRIKES) return down('strikes', error);
-  if (lower && failures >= FAILED_CONNECTS)
-    return down('failures', error);
-  return wait(
-    { ...now, strikes, failures, attempt: base.attempt + 1, error },
-    error.retryAfterMs ?? 0,
-    base.attempt,
-  );
+  if (lower && failures >= FAILED_CONNECTS) return down('failures', error);
+  return wait({ strikes, failures, error }, error.retryAfterMs ?? 0, attempt);
 }
 
 /** What the application sees of it. */
 export function describe(s: Session, policy: Policy, paused: readonly string[]): ConnectionState {
+  const { phase, attempt, retryAt, notice, error, closed: reason } = s;
   const transport = policy.rungs[s.rung] as TransportName;
-  let status: ConnectionStatus;
-  if (s.phase === 'closed') status = 'closed';
-  else if (s.phase === 'idle' || s.phase === 'paused') status = 'idle';
-  else if (s.phase === 'open') status = transport === 'sse' ? 'connected' : 'polling';
-  else if (s.lost) status = 'error';
-  else status = s.opened || s.attempt > 0 ? 'reconnecting' : 'connecting';
-  const { attempt, retryAt, notice, error, closed: reason } = s;
+  const status =
+    phase === 'closed'
+      ? phase
+      : phase === 'idle' || phase === 'paused'
+        ? 'idle'
+        : phase === 'open'
+          ? transport === 'sse'
+            ? 'connected'
+            : 'polling'
+          : s.lost
+            ? 'error'
+            : s.opened || attempt
+              ? 'reconnecting'
+              : 'connecting';
   return { status, transport, attempt, retryAt, notice, error, reason, paused };
 }

@@ -12,29 +12,23 @@ export type Delivery =
     }
   | {
       readonly type: 'inbox';
-      readonly unread: number;
+      readonly unread: number | null;
       readonly readUpTo: number;
       readonly asOf: string | null;
       readonly cursor: string | null;
     }
-  /** Everything up to here has been sent; also what a heartbeat says. */
+  /** Everything up to here has been sent. */
   | { readonly type: 'live' | 'heartbeat'; readonly cursor: string | null }
   | { readonly type: 'reset'; readonly reason: string };
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const isObject = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
-const number = (value: unknown): number | null =>
+/** The fields of an object; none of anything else. */
+export const fields = (value: unknown): Fields =>
+  typeof value === 'object' && value !== null ? (value as Fields) : {};
+export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+export const number = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) ? value : null;
-
-/** A document, or null where its identity cannot be read. Absent fields get their empty value. */
-function document<T>(value: unknown, empty: Partial<T>): T | Gone | null {
-  if (!isObject(value) || !text(value.id) || number(value.rev) === null) return null;
-  if (value.gone === true) return { id: value.id as string, rev: value.rev as number, gone: true };
-  return { ...empty, ...value } as T;
-}
 
 export const EMPTY_JOB: Omit<Job, 'id'> = {
   kind: '',
@@ -61,76 +55,65 @@ export const EMPTY_JOB: Omit<Job, 'id'> = {
   rev: -1,
 };
 
-export const readJob = (value: unknown): Job | Gone | null => document<Job>(value, EMPTY_JOB);
+const EMPTY_NOTIFICATION: Partial<AppNotification> = {
+  level: 'info',
+  title: '',
+  text: '',
+  context: {},
+};
 
-export function readNotification(value: unknown): AppNotification | Gone | null {
-  const read = document<AppNotification>(value, {
-    user: null,
-    level: 'info',
-    title: '',
-    message: '',
-    href: null,
-    context: {},
-    status: 'unread',
-    created_at: '',
-    read_at: null,
-  });
-  if (!read || 'gone' in read) return read;
-  return { ...read, seq: read.seq ?? read.rev, text: read.text ?? (read.message || read.title) };
+/** A document, or null where its identity cannot be read. */
+function document<T>(value: unknown, empty: Partial<T>): T | Gone | null {
+  const { id, rev } = fields(value);
+  return text(id) && number(rev) !== null ? ({ ...empty, ...fields(value) } as T | Gone) : null;
 }
 
-/** One entry of `GET /api/changes`, or one event's data with its type and cursor. */
-export function readDelivery(
-  type: string,
-  data: unknown,
-  cursor: string | null,
-): Delivery | null {
-  if (!isObject(data)) return null;
-  const at = cursor ?? text(data.cursor);
+export const isGone = (doc: object): doc is Gone => (doc as Partial<Gone>).gone === true;
+export const readJob = (value: unknown) => document<Job>(value, EMPTY_JOB as Partial<Job>);
+export const readNotification = (value: unknown) =>
+  document<AppNotification>(value, EMPTY_NOTIFICATION);
+
+/** One event's data or one entry of `GET /api/changes`; null where it is nothing that we know. */
+export function readDelivery(type: string, data: unknown, id: string | null): Delivery | null {
+  const all = fields(data);
+  const cursor = id ?? text(all.cursor);
+  const unread = number(all.unread);
+  const asOf = text(all.as_of) ?? cursor;
   switch (type) {
     case 'job': {
-      const job = readJob(data.job);
-      return job && { type, job, cursor: at };
+      const job = readJob(all.job);
+      return job && { type, job, cursor };
     }
     case 'notification': {
-      const notification = readNotification(data.notification);
-      const unread = number(data.unread);
-      return notification && { type, notification, unread, asOf: text(data.as_of), cursor: at };
+      const notification = readNotification(all.notification);
+      return notification && { type, notification, unread, asOf, cursor };
     }
-    case 'inbox': {
-      const unread = number(data.unread) ?? 0;
-      const readUpTo = number(data.read_up_to) ?? 0;
-      return { type, unread, readUpTo, asOf: text(data.as_of) ?? at, cursor: at };
-    }
+    case 'inbox':
+      return { type, unread, readUpTo: number(all.read_up_to) ?? 0, asOf, cursor };
     case 'live':
     case 'heartbeat':
-      return { type, cursor: at };
+      return { type, cursor };
     case 'reset':
-      return { type, reason: text(data.reason) ?? 'unknown' };
+      return { type, reason: String(all.reason) };
     default:
       return null;
   }
 }
 
-/** One page of `GET /api/changes` as deliveries. */
-export function readPage(data: unknown): {
-  readonly deliveries: readonly Delivery[];
-  readonly more: boolean;
-} | null {
-  if (!isObject(data) || !Array.isArray(data.changes)) return null;
-  const deliveries: Delivery[] = [];
-  if (data.reset) deliveries.push({ type: 'reset', reason: String(data.reset) });
-  for (const change of data.changes) {
-    if (!isObject(change)) continue;
-    const type = ['job', 'notification', 'inbox'].find((name) => name in change);
-    const body = type === 'inbox' && isObject(change.inbox) ? change.inbox : change;
-    const delivery = type && readDelivery(type, body, text(change.cursor));
-    if (delivery) deliveries.push(delivery);
-  }
-  const more = data.more === true;
-  const cursor = text(data.cursor);
-  if (!more) deliveries.push({ type: 'live', cursor });
-  const unread = number(data.unread);
-  if (unread !== null && !more) deliveries.push({ type: 'inbox', unread, readUpTo: 0, asOf: cursor, cursor });
+/** One page of `GET /api/changes` as deliveries; null where it is none. */
+export function readPage(page: Fields): { deliveries: Delivery[]; more: boolean } | null {
+  const { changes, cursor, reset } = page;
+  if (!Array.isArray(changes)) return null;
+  const more = page.more === true;
+  const found = changes.map((change: unknown) => {
+    const all = fields(change);
+    if ('inbox' in all) return readDelivery('inbox', all.inbox, text(all.cursor));
+    return readDelivery('job' in all ? 'job' : 'notification', all, text(all.cursor));
+  });
+  const deliveries = [
+    reset ? readDelivery('reset', { reason: reset }, null) : null,
+    ...found,
+    ...(more ? [] : [readDelivery('inbox', page, null), readDelivery('live', page, text(cursor))]),
+  ].filter((delivery) => delivery !== null);
   return { deliveries, more };
 }

@@ -1,4 +1,6 @@
-import type { StorageLike, ToastMemory } from '../core/types.ts';
+import type { JobSnapshot, StorageLike, ToastMemory } from '../core/types.ts';
+import { fields } from '../core/wire.ts';
+import { ended } from '../store/jobs.ts';
 
 /**
  * What survives a reload: the cursor, the tracked jobs and which toasts were shown. Ids and numbers
@@ -17,17 +19,14 @@ const MAX_SHOWN = 100;
 /** A clock that was set back makes entries of the future; they count as expired. */
 const SKEW = MINUTE;
 
-/** `s` state, `a` attempt, `q` revision, `n` current, `t` total, `at` milliseconds. */
 export interface StoredJob {
-  readonly s: string;
-  readonly a: number;
-  readonly q: number;
-  readonly n: number;
-  readonly t: number | null;
+  readonly state: JobSnapshot['state'];
+  readonly attempt: number;
+  readonly rev: number;
+  readonly current: number;
+  readonly total: number | null;
   readonly at: number;
 }
-
-const SETTLED = new Set(['completed', 'failed', 'cancelled']);
 
 export function memoryStorage(): StorageLike {
   const map = new Map<string, string>();
@@ -51,9 +50,6 @@ function probe(pick: () => StorageLike): StorageLike {
   }
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 export class Vault implements ToastMemory {
   readonly #local: StorageLike;
   readonly #session: StorageLike;
@@ -76,11 +72,11 @@ export class Vault implements ToastMemory {
     this.#forgetJob = options.release;
   }
 
-  #read(storage: StorageLike, name: string): unknown {
+  #read(storage: StorageLike, name: string): Readonly<Record<string, unknown>> {
     try {
-      return JSON.parse(storage.getItem(this.#scope + name) ?? 'null');
+      return fields(JSON.parse(storage.getItem(this.#scope + name) ?? 'null'));
     } catch {
-      return null;
+      return {};
     }
   }
 
@@ -99,10 +95,8 @@ export class Vault implements ToastMemory {
   }
 
   get cursor(): string | null {
-    const entry = this.#read(this.#local, 'cursor');
-    return isObject(entry) && typeof entry.c === 'string' && this.#fresh(entry.at, CURSOR_TTL)
-      ? entry.c
-      : null;
+    const { c, at } = this.#read(this.#local, 'cursor');
+    return typeof c === 'string' && this.#fresh(at, CURSOR_TTL) ? c : null;
   }
 
   set cursor(cursor: string | null) {
@@ -110,32 +104,19 @@ export class Vault implements ToastMemory {
   }
 
   /** Tracked jobs; `expired` ones are shown only after the server has said that they still run. */
-  jobs(): Map<string, StoredJob & { readonly expired: boolean }> {
-    const entries = this.#read(this.#local, 'jobs');
-    const jobs = new Map<string, StoredJob & { expired: boolean }>();
-    if (!isObject(entries)) return jobs;
-    for (const [id, e] of Object.entries(entries).slice(-MAX_JOBS)) {
-      if (!isObject(e)) continue;
-      const settled = SETTLED.has(String(e.s));
-      if (settled && !this.#fresh(e.at, SETTLED_TTL)) continue;
-      jobs.set(id, {
-        s: String(e.s),
-        a: Number(e.a) || 1,
-        q: Number(e.q) || 0,
-        n: Number(e.n) || 0,
-        t: typeof e.t === 'number' ? e.t : null,
-        at: Number(e.at) || 0,
-        expired: !settled && !this.#fresh(e.at, JOB_TTL),
-      });
-    }
-    return jobs;
+  jobs(): [string, StoredJob & { readonly expired: boolean }][] {
+    return Object.entries(this.#read(this.#local, 'jobs')).flatMap(([id, value]) => {
+      const job = fields(value) as unknown as StoredJob;
+      const settled = ended(job);
+      const fresh = this.#fresh(job.at, settled ? SETTLED_TTL : JOB_TTL);
+      if ((settled && !fresh) || typeof job.current !== 'number') return [];
+      return [[id, { ...job, expired: !fresh }]];
+    });
   }
 
   /** Adds or replaces (`null`: removes) jobs among those that other tabs wrote. */
   saveJobs(changed: ReadonlyMap<string, StoredJob | null>): void {
-    const stored = this.jobs();
-    const entries = new Map<string, StoredJob>();
-    for (const [id, { s, a, q, n, t, at }] of stored) entries.set(id, { s, a, q, n, t, at });
+    const entries = new Map<string, StoredJob>(this.jobs());
     for (const [id, job] of changed) {
       entries.delete(id);
       if (job) entries.set(id, job);
@@ -144,15 +125,9 @@ export class Vault implements ToastMemory {
     this.#write(this.#local, 'jobs', kept.length ? Object.fromEntries(kept) : null);
   }
 
-  #shown(): Map<string, number> {
-    const entries = this.#read(this.#local, 'shown');
-    return new Map(
-      isObject(entries)
-        ? Object.entries(entries).flatMap(([id, at]) =>
-            this.#fresh(at, SHOWN_TTL) ? [[id, Number(at)]] : [],
-          )
-        : [],
-    );
+  #shown(): Map<string, unknown> {
+    const entries = Object.entries(this.#read(this.#local, 'shown'));
+    return new Map(entries.filter(([, at]) => this.#fresh(at, SHOWN_TTL)));
   }
 
   has(id: string): boolean {
@@ -168,12 +143,12 @@ export class Vault implements ToastMemory {
   }
 
   open(): readonly string[] {
-    const ids = this.#read(this.#session, 'open');
-    return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
+    const { ids } = this.#read(this.#session, 'open');
+    return Array.isArray(ids) ? ids.map(String) : [];
   }
 
   setOpen(ids: readonly string[]): void {
-    this.#write(this.#session, 'open', ids.length ? ids : null);
+    this.#write(this.#session, 'open', ids.length ? { ids } : null);
   }
 
   release(jobId: string): void {
@@ -181,8 +156,8 @@ export class Vault implements ToastMemory {
   }
 
   get rung(): number {
-    const entry = this.#read(this.#session, 'rung');
-    return isObject(entry) && this.#fresh(entry.at, RUNG_TTL) ? Number(entry.r) || 0 : 0;
+    const { r, at } = this.#read(this.#session, 'rung');
+    return (this.#fresh(at, RUNG_TTL) && Number(r)) || 0;
   }
 
   set rung(rung: number) {

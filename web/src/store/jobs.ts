@@ -147,7 +147,16 @@ export class Jobs {
         settled: ({ signal } = {}) => this.#settled(store, signal),
         cancel: (reason) => this.#cancel(id, reason),
       };
-      entry = { store, facade, holds: 0, restored: null, missing: false, released: false, told: 0, due: false };
+      entry = {
+        store,
+        facade,
+        holds: 0,
+        restored: null,
+        missing: false,
+        released: false,
+        told: 0,
+        due: false,
+      };
       this.#entries.set(id, entry);
     }
     return entry;
@@ -193,7 +202,7 @@ export class Jobs {
   async #cancel(id: string, reason?: string): Promise<Result> {
     try {
       const path = `jobs/${encodeURIComponent(id)}/cancel`;
-      await this.#options.http.json(path, { method: 'POST', body: reason ? { reason } : {} });
+      await this.#options.http.json(path, { body: { reason } });
       return { ok: true };
     } catch (error) {
       return { ok: false, error: asFailure(error) };
@@ -214,7 +223,7 @@ export class Jobs {
         try {
           const { signal } = abort;
           const answer = await http.json(`jobs/${encodeURIComponent(id)}`, { signal });
-          const job = readJob((answer as { job?: unknown } | null)?.job);
+          const job = readJob(answer.job);
           // After a reset its revision may be of another epoch.
           if (job && round === this.#round) return this.put(job);
         } catch (error) {
@@ -240,25 +249,19 @@ export class Jobs {
     const job = this.#versions.docs.get(id);
     const common = { stale: !job, tracked: tracked(entry) };
     if (job) return Object.freeze({ ...job, ...common });
-    const stored = entry.restored;
-    const known = stored
-      ? {
-          state: stored.s as JobSnapshot['state'],
-          attempt: stored.a,
-          current: stored.n,
-          total: stored.t,
-          percent: stored.t ? Math.round((1000 * stored.n) / stored.t) / 10 : null,
-        }
-      : null;
     const state = entry.missing ? 'gone' : 'unknown';
-    return Object.freeze({ ...EMPTY_JOB, id, state, ...common, ...known });
+    const { total, current } = entry.restored ?? EMPTY_JOB;
+    const percent = total ? Math.round((1000 * (current ?? 0)) / total) / 10 : null;
+    return Object.freeze({ ...EMPTY_JOB, state, ...entry.restored, ...common, id, percent });
   }
 
   #list(): readonly JobSnapshot[] {
     const ids = new Set(this.#versions.docs.keys());
     for (const [id, entry] of this.#entries) if (tracked(entry)) ids.add(id);
     const jobs = [...ids].map((id) => this.#entry(id).store.getSnapshot());
-    return jobs.sort((a, b) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0));
+    return jobs.sort((a, b) =>
+      a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0,
+    );
   }
 
   #touch(id: string): void {
@@ -272,7 +275,8 @@ export class Jobs {
     for (const id of this.#dirty) {
       const entry = this.#entry(id);
       const job = entry.store.getSnapshot();
-      if (job.tracked && !entry.released) this.#unsaved.set(id, job.state === 'gone' ? null : this.#stored(job));
+      if (job.tracked && !entry.released)
+        this.#unsaved.set(id, job.state === 'gone' ? null : this.#stored(job));
       this.#options.updated(job);
       if (entry.due) {
         entry.due = false;
@@ -286,7 +290,7 @@ export class Jobs {
 
   #stored(job: JobSnapshot): StoredJob {
     const { state, attempt, rev, current, total } = job;
-    return { s: state, a: attempt, q: rev, n: current, t: total, at: this.#options.now() };
+    return { state, attempt, rev, current, total, at: this.#options.now() };
   }
 
   #trim(): void {

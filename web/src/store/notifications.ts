@@ -1,7 +1,13 @@
 import { type Position, position, reaches } from '../core/cursor.ts';
 import { asFailure } from '../core/errors.ts';
-import type { AppNotification, Gone, NotificationsSnapshot, NotificationsStore, Result } from '../core/types.ts';
-import { readNotification } from '../core/wire.ts';
+import type {
+  AppNotification,
+  Gone,
+  NotificationsSnapshot,
+  NotificationsStore,
+  Result,
+} from '../core/types.ts';
+import { isGone, number, readNotification, text } from '../core/wire.ts';
 import type { Http } from '../transport/http.ts';
 import { type Frame, Store } from './store.ts';
 import { Versions } from './versions.ts';
@@ -58,7 +64,7 @@ export class Notifications {
     const known = this.#versions.docs.has(doc.id);
     if (!this.#versions.put(doc)) return null;
     this.store.invalidate();
-    if ('gone' in doc) return null;
+    if (isGone(doc)) return null;
     if (this.#versions.docs.size > MAX_ITEMS) {
       let oldest = doc;
       for (const other of this.#versions.docs.values()) if (other.seq < oldest.seq) oldest = other;
@@ -69,9 +75,8 @@ export class Notifications {
   }
 
   /** The server's count as of a revision; the newest one counts, in whatever order they come. */
-  setUnread(unread: number, asOf: string | null): void {
-    const at = position(asOf) ?? this.#options.position();
-    if (!reaches(at, this.#unreadAt) && this.#unreadAt) return;
+  setUnread(unread: number | null, at: Position | null): void {
+    if (unread === null || (this.#unreadAt && !reaches(at, this.#unreadAt))) return;
     this.#unreadAt = at;
     clearTimeout(this.#counting);
     this.#counting = undefined;
@@ -88,26 +93,17 @@ export class Notifications {
 
   /** A broadcast carries no count. */
   recount(): void {
-    this.#counting ??= setTimeout(
-      async () => {
-        this.#counting = undefined;
-        const round = this.#round;
-        const asked = this.#options.position();
-        try {
-          const answer = await this.#options.http.json('notifications/unread-count');
-          const count = (answer as { unread_count?: unknown } | null)?.unread_count;
-          if (typeof count !== 'number' || round !== this.#round) return;
-          if (this.#unreadAt === null || reaches(asked, this.#unreadAt)) {
-            this.#unread = count;
-            this.#unreadAt = asked;
-            this.store.invalidate();
-          }
-        } catch {
-          // The next event of this user carries the count.
-        }
-      },
-      this.#options.random() * COUNT_JITTER_MS,
-    );
+    this.#counting ??= setTimeout(async () => {
+      this.#counting = undefined;
+      const round = this.#round;
+      const asked = this.#options.position();
+      try {
+        const answer = await this.#options.http.json('notifications/unread-count');
+        if (round === this.#round) this.setUnread(number(answer.unread_count), asked);
+      } catch {
+        // The next event of this user carries the count.
+      }
+    }, this.#options.random() * COUNT_JITTER_MS);
   }
 
   reset(): void {
@@ -170,7 +166,7 @@ export class Notifications {
   async #each(verb: 'read' | 'archive', ids: readonly string[]): Promise<Result> {
     const results = await Promise.all(
       ids.map((id) =>
-        this.#change({ verb, id }, `notifications/${encodeURIComponent(id)}/${verb}`, undefined, () => {
+        this.#change({ verb, id }, `notifications/${encodeURIComponent(id)}/${verb}`, {}, () => {
           const doc = this.#versions.docs.get(id);
           const status = verb === 'read' ? 'read' : 'archived';
           // The same revision: whatever the server sends next replaces it.
@@ -197,12 +193,10 @@ export class Notifications {
     this.#pending.add(change);
     this.store.invalidate();
     try {
-      const answer = await this.#options.http.json(path, { method: 'POST', body: body ?? {} });
+      const { unread, as_of } = await this.#options.http.json(path, { body });
       if (round === this.#round) {
         keep();
-        const { unread, as_of } = (answer ?? {}) as { unread?: unknown; as_of?: unknown };
-        if (typeof unread === 'number')
-          this.setUnread(unread, typeof as_of === 'string' ? as_of : null);
+        this.setUnread(number(unread), position(text(as_of)) ?? this.#options.position());
       }
       return { ok: true };
     } catch (error) {
@@ -219,11 +213,11 @@ export class Notifications {
     try {
       const query = { before: oldest?.id, limit: PAGE };
       const answer = await this.#options.http.json('notifications', { query });
-      const { notifications, more } = (answer ?? {}) as { notifications?: unknown; more?: unknown };
-      const docs = Array.isArray(notifications) ? notifications.map(readNotification) : [];
+      const { notifications } = answer;
       if (round === this.#round) {
-        for (const doc of docs) if (doc && !('gone' in doc)) this.#versions.put(doc);
-        this.#more = more === true;
+        for (const doc of Array.isArray(notifications) ? notifications.map(readNotification) : [])
+          if (doc) this.#versions.put(doc);
+        this.#more = answer.more === true;
         this.store.invalidate();
       }
       return { ok: true };

@@ -1,4 +1,5 @@
 import type { Gone } from '../core/types.ts';
+import { isGone } from '../core/wire.ts';
 
 /** Revisions of documents that are gone, kept so that an older copy cannot bring one back. */
 const MAX_GONE = 1000;
@@ -21,7 +22,7 @@ export class Versions<T extends { readonly id: string; readonly rev: number }> {
     const known = outdated ? undefined : (this.docs.get(id)?.rev ?? this.#gone.get(id));
     this.#seen?.add(id);
     if (known !== undefined && rev <= known) return false;
-    if ('gone' in doc) {
+    if (isGone(doc)) {
       this.#gone.delete(id);
       this.#gone.set(id, rev);
       for (const oldest of this.#gone.keys()) {

@@ -1,61 +1,65 @@
 import { asFailure, Failure } from '../core/errors.ts';
-import { readPage } from '../core/wire.ts';
+import { number, readPage } from '../core/wire.ts';
 import type { Outcome, Run, Transport } from './transport.ts';
 
+const LIMIT = 256;
 const MAX_POLL_MS = 30_000;
+const POLL_JITTER = 0.2;
 
 /** Long polls, or plain polls where the server should not hold the request. */
 const changes =
   (name: 'long-poll' | 'poll'): Transport =>
   async (run: Run): Promise<Outcome> => {
-    const { env, timing, config, signal } = run;
-    let wake: (() => void) | null = null;
-    const nudge = () => wake?.();
+    const { env, timing, config, http, cursor } = run;
+    const { signal } = run.abort;
+    let wake = () => {};
     run.onPoke(() => {
-      nudge();
+      wake();
       return false;
     });
-    signal.addEventListener('abort', nudge, { once: true });
-    const rest = (ms: number | null) =>
+    signal.addEventListener('abort', () => wake());
+    const rest = (ms?: number) =>
       new Promise<void>((resolve) => {
-        const timer = ms === null ? undefined : setTimeout(resolve, ms);
+        const timer = ms && setTimeout(resolve, ms);
         wake = () => {
           clearTimeout(timer);
           resolve();
         };
-      }).finally(() => {
-        wake = null;
       });
 
     try {
-      let { auth } = run;
       if (!config.transports) {
-        await configure(run);
-        auth = 'connect';
+        const answer = await http.json('client-config', { signal, reason: run.auth });
+        config.pollMs = (number(answer.poll_seconds) ?? 5) * 1000;
+        config.longPollMs = (number(answer.long_poll_seconds) ?? 25) * 1000;
+        if (Array.isArray(answer.transports)) config.transports = answer.transports;
       }
       if (config.transports && !config.transports.includes(name))
         return { kind: 'disabled', error: new Failure('http', `No ${name} here.`) };
-      let interval = 0;
-      for (;;) {
+      const base = timing.poll ?? config.pollMs;
+      for (let interval = 0; ; ) {
         // A hidden page asks for nothing; it catches up when it shows.
-        while (!env.lifecycle.isVisible() && !signal.aborted) await rest(null);
-        signal.throwIfAborted();
-
+        while (!env.lifecycle.isVisible() && !signal.aborted) await rest();
         // The first answer comes at once, as the proof that this rung works.
         const hold = name === 'long-poll' && interval > 0;
         const wait = hold ? (timing.longPoll ?? config.longPollMs) : 0;
-        const base = timing.poll ?? config.pollMs;
+        const late = setTimeout(
+          () => run.abort.abort(new Failure('timeout', 'No answer in time.')),
+          wait + timing.connect,
+        );
         const startedAt = env.now();
-        const page = await ask(run, wait, auth);
-        auth = 'connect';
-        run.opened();
+        const query = { after: cursor(), limit: LIMIT, wait: wait / 1000 };
+        const page = readPage(
+          await http.json('changes', { query, signal }).finally(() => clearTimeout(late)),
+        );
+        if (!page) throw new Failure('protocol', 'The answer was not a page of changes.');
         run.alive();
         for (const delivery of page.deliveries) run.deliver(delivery);
         if (page.more) continue;
 
         const news = page.deliveries.some(({ type }) => type === 'job' || type === 'notification');
         interval = news || run.busy() ? base : Math.min(Math.max(interval * 2, base), MAX_POLL_MS);
-        if (name === 'poll') await rest(interval * (1 - 0.2 * env.random()));
+        if (name === 'poll') await rest(interval * (1 - POLL_JITTER * env.random()));
         // A server or proxy that does not hold the request must not be asked in a tight loop.
         else if (hold && !news && env.now() - startedAt < wait / 2) await rest(base);
       }
@@ -64,31 +68,6 @@ const changes =
       return { kind: 'failed', error, strike: false };
     }
   };
-
-async function ask(run: Run, waitMs: number, reason: Run['auth']) {
-  const late = AbortSignal.timeout(waitMs + run.timing.connect);
-  const call = {
-    query: { after: run.cursor(), limit: 256, wait: waitMs ? waitMs / 1000 : null },
-    signal: AbortSignal.any([run.signal, late]),
-    reason,
-  };
-  const page = readPage(
-    await run.http.json('changes', call).catch((error: unknown) => {
-      throw late.aborted ? new Failure('timeout', 'No answer in time.') : error;
-    }),
-  );
-  if (!page) throw new Failure('protocol', 'The answer was not a page of changes.');
-  return page;
-}
-
-async function configure({ http, config, signal, auth }: Run): Promise<void> {
-  const answer = (await http.json('client-config', { signal, reason: auth })) as Record<string, unknown>;
-  const ms = (value: unknown, fallback: number) =>
-    typeof value === 'number' && value > 0 ? value * 1000 : fallback;
-  config.pollMs = ms(answer.poll_seconds, config.pollMs);
-  config.longPollMs = ms(answer.long_poll_seconds, config.longPollMs);
-  if (Array.isArray(answer.transports)) config.transports = answer.transports.map(String);
-}
 
 export const longPoll: Transport = changes('long-poll');
 export const poll: Transport = changes('poll');

@@ -26,16 +26,15 @@ export interface Run {
   readonly timing: Timing;
   /** Shared by all connections of a client; each transport keeps what it learns here. */
   readonly config: ServerConfig;
-  readonly signal: AbortSignal;
+  /** Ends the connection, with a `Failure` as the reason; a transport may end itself. */
+  readonly abort: AbortController;
   /** Named to the server: why this connection replaces an earlier one. */
   readonly reason: string | null;
   readonly auth: AuthReason;
   cursor(): string | null;
   /** Some job is active: polls stay short. */
   busy(): boolean;
-  /** The first proof that this transport works. */
-  opened(): void;
-  /** Bytes came. */
+  /** Bytes came: this transport works. */
   alive(): void;
   deliver(delivery: Delivery): void;
   /**
@@ -45,5 +44,5 @@ export interface Run {
   onPoke(listener: () => boolean): void;
 }
 
-/** Runs one connection to its end; never rejects while `signal` is not aborted. */
+/** Runs one connection to its end; does not reject. */
 export type Transport = (run: Run) => Promise<Outcome>;

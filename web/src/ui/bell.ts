@@ -18,7 +18,11 @@ interface Row {
 }
 
 /** A bell with the number of unread notifications in `target`; it opens the inbox. */
-export function attachBell(client: Client, target: Element, options: BellOptions = {}): Unsubscribe {
+export function attachBell(
+  client: Client,
+  target: Element,
+  options: BellOptions = {},
+): Unsubscribe {
   const labels = labelsOf(options.labels);
   const announcer = useAnnouncer();
   const store = client.notifications;
@@ -89,7 +93,11 @@ export function attachBell(client: Client, target: Element, options: BellOptions
     setText(time, since(created_at, Date.now()));
     const archive = el(
       'button',
-      { type: 'button', class: 'milepost-close', 'aria-label': fill(labels.archive, { title: heading }) },
+      {
+        type: 'button',
+        class: 'milepost-close',
+        'aria-label': fill(labels.archive, { title: heading }),
+      },
       icon(ICONS.close),
     );
     archive.addEventListener('click', () => {

@@ -13,8 +13,10 @@ export interface DomEventOptions {
  * `notification:created`, and `document:activity` or `job:activity` where its context names one.
  */
 export function attachDomEvents(client: Client, options: DomEventOptions = {}): Unsubscribe {
-  const { documentUrl = '/dashboard/documents/{document_id}', jobUrl = '/dashboard/jobs/{job_id}' } =
-    options;
+  const {
+    documentUrl = '/dashboard/documents/{document_id}',
+    jobUrl = '/dashboard/jobs/{job_id}',
+  } = options;
   const fire = (type: string, detail: unknown) =>
     window.dispatchEvent(new CustomEvent(type, { detail }));
 

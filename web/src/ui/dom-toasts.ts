@@ -50,7 +50,8 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
 
   function closeByUser(parts: Parts): void {
     const focused = parts.root.contains(document.activeElement);
-    const next = (parts.root.nextElementSibling ?? parts.root.previousElementSibling) as Element | null;
+    const next = (parts.root.nextElementSibling ??
+      parts.root.previousElementSibling) as Element | null;
     renderer.dismiss(parts.model.id);
     if (focused) {
       const target = next?.querySelector<HTMLElement>('.milepost-close') ?? origin;
@@ -105,7 +106,11 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
       actions.replaceChildren();
       if (link)
         actions.append(
-          el('a', { class: 'milepost-action', href: link.href, 'aria-label': link.name }, link.label),
+          el(
+            'a',
+            { class: 'milepost-action', href: link.href, 'aria-label': link.name },
+            link.label,
+          ),
         );
       if (action) {
         const button = el('button', { type: 'button', class: 'milepost-action' }, action.label);

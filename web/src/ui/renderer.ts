@@ -8,7 +8,11 @@ export interface ToastModel {
   /** Of an error. */
   readonly code?: string;
   /** `value` null: indeterminate. `note` says the same, and more, in words. */
-  readonly progress?: { readonly value: number | null; readonly max: number; readonly note: string };
+  readonly progress?: {
+    readonly value: number | null;
+    readonly max: number;
+    readonly note: string;
+  };
   /** `name` is what a screen reader says instead of `label`. */
   readonly link?: { readonly href: string; readonly label: string; readonly name: string };
   readonly action?: { readonly label: string; run(): void };

@@ -16,7 +16,12 @@ export class PausableTimers {
   set(id: string, ms: number, fire: () => void): void {
     this.clear(id);
     if (!Number.isFinite(ms)) return;
-    const timer: Timer = { left: Math.min(ms, LONGEST_TIMER_MS), since: 0, handle: undefined, fire };
+    const timer: Timer = {
+      left: Math.min(ms, LONGEST_TIMER_MS),
+      since: 0,
+      handle: undefined,
+      fire,
+    };
     this.#timers.set(id, timer);
     if (this.#reasons.size === 0) this.#run(id, timer);
   }
@@ -47,9 +52,12 @@ export class PausableTimers {
 
   #run(id: string, timer: Timer): void {
     timer.since = performance.now();
-    timer.handle = setTimeout(() => {
-      this.#timers.delete(id);
-      timer.fire();
-    }, Math.max(0, timer.left));
+    timer.handle = setTimeout(
+      () => {
+        this.#timers.delete(id);
+        timer.fire();
+      },
+      Math.max(0, timer.left),
+    );
   }
 }

@@ -74,7 +74,9 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       renderer.show(entry.model);
       runTimer(entry);
     }
-    const over = [...toasts.values()].filter(({ shown, model }) => !shown && model.id.startsWith('note:'));
+    const over = [...toasts.values()].filter(
+      ({ shown, model }) => !shown && model.id.startsWith('note:'),
+    );
     for (const { model } of over.slice(0, Math.max(0, over.length - MAX_WAITING))) remove(model.id);
     remember();
   }
@@ -99,8 +101,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     arrange();
   }
 
-  const remember = () =>
-    memory.setOpen([...toasts.keys()].filter((id) => id.startsWith('note:')));
+  const remember = () => memory.setOpen([...toasts.keys()].filter((id) => id.startsWith('note:')));
 
   // --- jobs ---------------------------------------------------------------------------------------
 
@@ -165,8 +166,8 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
   function showUnseen(): void {
     const due = unseen;
     unseen = [];
+    // The first tab that is looked at shows it; the others know by the claim.
     for (const notification of due)
-      // The first tab that is looked at shows it; the others know by the claim.
       if (memory.claim(`note:${notification.id}`)) {
         drawNotification(notification);
         const { title, text } = notification;
@@ -273,12 +274,20 @@ export function jobToast(job: JobSnapshot, labels: Labels, successMs: number): T
     default: {
       const { current, total } = job;
       const text =
-        job.state === 'stalled' ? labels.stalled : job.state === 'queued' ? job.message || labels.queued : job.message;
+        job.state === 'stalled'
+          ? labels.stalled
+          : job.state === 'queued'
+            ? job.message || labels.queued
+            : job.message;
       return {
         ...common,
         tone: 'progress',
         text,
-        progress: { value: total === null ? null : current, max: total ?? 1, note: note(job, labels) },
+        progress: {
+          value: total === null ? null : current,
+          max: total ?? 1,
+          note: note(job, labels),
+        },
         autoDismissMs: null,
       };
     }
@@ -310,7 +319,9 @@ export function notificationToast(
     tone: level,
     title: heading,
     text: text === heading ? '' : text,
-    ...(link && { link: { href: link, label: labels.open, name: fill(labels.openOf, { title: heading }) } }),
+    ...(link && {
+      link: { href: link, label: labels.open, name: fill(labels.openOf, { title: heading }) },
+    }),
     autoDismissMs: level === 'error' ? null : successMs,
   };
 }
