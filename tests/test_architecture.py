@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "httptools": ("server",),
     "httpx2": ("client",),
     "jwt": ("auth", "jwks"),
-    "limits": ("server",),
     "prometheus_client": ("server",),
     "pydantic_settings": ("settings",),
     "pytest": ("testing",),
@@ -102,6 +102,15 @@ def test_every_third_party_has_its_home() -> None:
         and not any(within(module, home) for home in HOMES.get(root, ()))
     ]
     assert not strays
+
+
+def test_every_dependency_is_used() -> None:
+    """What an installation has to bring along is imported somewhere, or handed by name to what imports it."""
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in stated}  # type: ignore[index]
+    used = {name.partition(".")[0] for _, tree in modules() for name in imported(tree)}
+    by_name = {"httptools"}  # uvicorn's parser
+    assert {{"pyjwt": "jwt"}.get(name, name) for name in names} - used == by_name
 
 
 def test_only_the_package_itself_chooses_an_engine() -> None:
