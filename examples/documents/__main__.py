@@ -6,6 +6,8 @@ By path or as a package, from a checkout or an installed wheel: the folder is im
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -59,10 +61,8 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """The parent holds the other end of standard input: it closes when the parent ends, however it ends."""
-    import os
-    import signal
-
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # unbuffered: a buffer's lock, held by this thread, would abort the interpreter's own end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

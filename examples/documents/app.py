@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from milepost import AsyncMilepost
 from milepost.server import create_app
+from milepost.server.run import Server
 from milepost.settings import Settings
 
 from .cases import FILE_LIMIT, BadCase, case_from_file
@@ -69,9 +70,11 @@ def serve(site: Site, *, engine: str, fd: int) -> None:
     """Hub and page on a socket that listens already, until SIGTERM."""
     listener = socket.socket(fileno=fd)
     host, port = listener.getsockname()[:2]
-    settings = Settings.load(secret=site.secret, engine=engine, host=host, port=port)
-    config = uvicorn.Config(create_site(site, create_app(settings)), log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    hub = create_app(Settings.load(secret=site.secret, engine=engine, host=host, port=port))
+    config = uvicorn.Config(
+        create_site(site, hub), ws="none", access_log=False, log_level="warning", timeout_graceful_shutdown=5
+    )
+    Server(config, hub.services).run(sockets=[listener])
 
 
 def create_site(site: Site, hub: ASGIApp) -> ASGIApp:

@@ -50,7 +50,7 @@
       case 'completed':
         return job.result ? `${plural(job.result.pages, 'page')} in ${plural(job.result.documents, 'document')}` : '';
       case 'failed':
-        return job.error ? `${job.error.message} (${job.error.code})` : 'It failed.';
+        return job.error?.message || 'It failed.';
       case 'queued':
         return 'Waiting for a worker';
       case 'stalled':
@@ -104,7 +104,10 @@
   function draw(card, job) {
     const live = LIVE.has(job.state);
     setAttribute(card, 'data-state', job.state);
-    setText($('.job-title', card), job.title || 'Documents');
+    const [what, whose = ''] = (job.title || 'Documents').split(' · ', 2);
+    setText($('.job-title', card), what);
+    setText($('.job-case', card), whose);
+    setText($('.job-code', card), (job.state === 'failed' && job.error?.code) || '');
     setText($('.state', card), STATES[job.state]);
     setText($('.job-message', card), message(job));
     setText($('.job-numbers', card), numbers(job));
@@ -197,14 +200,16 @@
       else if (field.dataset.list !== undefined) field.value = value.map(oneLine).join('\n');
       else field.value = value;
     }
-    drawCounts();
+    drawForm();
   }
 
-  function drawCounts() {
+  function drawForm() {
     for (const count of $$('[data-count]')) setText(count, String(lines($(`#${count.dataset.count}`).value).length));
     for (const copy of $$('[data-text]')) setText(copy, $(`#${copy.dataset.text}`).value);
     const boxes = $$('[name="kinds"]', form);
     $('#own').hidden = !boxes.find((box) => box.value === 'custom').checked;
+    const chosen = boxes.filter((box) => box.checked).map((box) => $('.kind-label', box.parentElement).textContent);
+    setText($('#chosen'), chosen.length > 3 ? `${chosen.slice(0, 2).join(', ')} and ${chosen.length - 2} more` : chosen.join(', '));
     const ours = boxes.filter((box) => box.value !== 'custom');
     setText($('#all-kinds'), ours.every((box) => box.checked) ? 'Choose none' : 'Choose all');
   }
@@ -305,7 +310,7 @@
   }
 
   form.addEventListener('submit', submit);
-  form.addEventListener('input', drawCounts);
+  form.addEventListener('input', drawForm);
   $('#case-file').addEventListener('change', upload);
   $('#template-file').addEventListener('change', ({ target }) => {
     if (target.files[0]) chooseTemplate(target.files[0].text());
@@ -319,8 +324,8 @@
     const ours = $$('[name="kinds"]', form).filter((box) => box.value !== 'custom');
     const all = ours.every((box) => box.checked);
     for (const box of ours) box.checked = !all;
-    drawCounts();
+    drawForm();
   });
   $('#sign-out').addEventListener('submit', () => client.close({ forget: true }));
-  drawCounts();
+  drawForm();
 })();
