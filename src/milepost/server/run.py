@@ -47,11 +47,16 @@ class Server(uvicorn.Server):
         self._drain_seconds = services.settings.drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second does not wait."""
+        """The first signal drains, the second does not wait.
+
+        uvicorn's own way would raise the signal again at the end; a server that was told to stop and did exits with 0.
+        """
+        del frame
         self._services.draining = True
         if sig == signal.SIGINT:
             self._drain_seconds = min(self._drain_seconds, INTERRUPTED_DRAIN)
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, end the streams spread over the drain time, then uvicorn's own way."""
@@ -101,8 +106,6 @@ def serve(settings: Settings, application: Application | None = None) -> int:
     except MilepostError as error:
         print(f"milepost: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:
-        pass  # uvicorn raises the signal again once all is done
     return 0 if server.started else 1
 
 
