@@ -388,6 +388,21 @@ def overdue(job: Job, policy: Policy, *, now: float) -> Job | None:
     return replace(job, state="stalled", updated_at=now, eta_seconds=None)
 
 
+def heard(job: Job, policy: Policy, *, due_at: float | None, now: float) -> Job:
+    """The job with the last sign of life that its stored due time knows of.
+
+    A beat and a fresh lease move only that time, not the job. Where the clock was set back, the job's own times lie in
+    the future, and the due time goes before them.
+    """
+    wait = {"running": policy.lease, "stalled": policy.lease + policy.grace}.get(job.state)
+    if due_at is None or wait is None:
+        return job
+    told = due_at - wait
+    if job.seen_at <= now:
+        return replace(job, seen_at=max(job.seen_at, told))
+    return replace(job, seen_at=told, updated_at=min(job.updated_at, told + policy.lease))
+
+
 def _fail_late(job: Job, code: str, message: str, *, now: float) -> Job:
     return fail(job, Fail(code=code, message=message), now=now)
 

@@ -102,11 +102,9 @@ class Ledger:
 
         None where nothing had to happen, or where the worker reported meanwhile.
         """
-        job = jobs.load(due.document)
-        if due.document.due_at is not None:
-            # a beat moves only the due time; it was the last sign of life, one lease before it
-            job = replace(job, seen_at=max(job.seen_at, due.document.due_at - self.policy.lease))
-        settled = jobs.overdue(job, self.policy, now=self.now())
+        now = self.now()
+        job = jobs.heard(jobs.load(due.document), self.policy, due_at=due.document.due_at, now=now)
+        settled = jobs.overdue(job, self.policy, now=now)
         if settled is None:
             await self.progress.touch(due.tenant, job)
             return None
@@ -119,10 +117,6 @@ class Ledger:
             return None
         self.progress.forget(due.tenant, job.id)
         return settled
-
-    async def grant_lease(self, due: Due) -> None:
-        """A fresh lease for a running job: it was the hub that did not listen, not the worker that was silent."""
-        await self.progress.touch(due.tenant, replace(jobs.load(due.document), seen_at=self.now()))
 
     # --- notifications ------------------------------------------------------------------------------------------
 
