@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from milepost import commands
 from milepost.engine import Engine
 from milepost.errors import Forbidden, MilepostError, NotFound
-from milepost.server import problems
+from milepost.server import logs, problems
 from milepost.server.access import identify
 from milepost.server.api import router
 from milepost.server.services import Authenticate, Services, services_of
@@ -86,7 +86,12 @@ def create_app(
         *(Route(f"/{name}", _bundle, name=name) for name in BUNDLE),
     ]
     inner.include_router(router)
-    problems.install(inner)
+
+    def answered(scope: Scope, status: int, seconds: float) -> None:
+        services.metrics.answered(logs.route(scope), status)
+        logs.access(scope, status, seconds)
+
+    problems.install(inner, answered)
     if services.settings.allowed_origins:
         inner.add_middleware(
             CORSMiddleware,

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from milepost.errors import MilepostError
+from milepost.server import logs
 from milepost.server.app import Application, create_app
 from milepost.server.services import Services
 from milepost.settings import Settings
@@ -96,6 +97,7 @@ def serve(settings: Settings, application: Application | None = None) -> int:
     except OSError as error:
         print(f"milepost: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
+    logs.setup()
     app = application or create_app(settings)
     server = Server(_config(app), app.services)
     host, port = listener.getsockname()[:2]
@@ -123,7 +125,7 @@ async def _serve(server: Server, listener: socket.socket, app: Application, sett
 
 def _config(app: Application | Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http="httptools",
         ws="none",
         lifespan="on" if isinstance(app, Application) else "off",

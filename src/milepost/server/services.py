@@ -58,7 +58,7 @@ class Services:
             if self._started:
                 return
             settings = self.settings
-            self.engine = self._given or open_engine(settings.engine)
+            self.engine = self.metrics.measured(self._given or open_engine(settings.engine))
             self.seal = CursorSeal(await _seal_key(self.engine))
             self.ledger = Ledger(
                 self.engine,
