@@ -89,7 +89,9 @@ def create_app(
 
     def answered(scope: Scope, status: int, seconds: float) -> None:
         services.metrics.answered(logs.route(scope), status)
-        logs.access(scope, status, seconds)
+        # what went well is counted; a line for each would cost more than the request
+        if status == 0 or status >= 400:
+            logs.access(scope, status, seconds)
 
     problems.install(inner, answered)
     if services.settings.allowed_origins:
