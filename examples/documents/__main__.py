@@ -52,7 +52,7 @@ def main() -> None:
         from .app import Site, serve
 
         site = Site(given.url, secret, given.data_dir / "queue", given.output, given.token_seconds)
-        serve(site, engine=given.engine, fd=given.fd)
+        serve(site, fd=given.fd)
     else:
         from .worker import work
 

@@ -66,11 +66,11 @@ class Site:
     token_seconds: float = 3600.0
 
 
-def serve(site: Site, *, engine: str, fd: int) -> None:
-    """Hub and page on a socket that listens already, until SIGTERM."""
+def serve(site: Site, *, fd: int) -> None:
+    """Hub and page on a socket that listens already, until SIGTERM. The engine is that of MILEPOST_ENGINE."""
     listener = socket.socket(fileno=fd)
     host, port = listener.getsockname()[:2]
-    hub = create_app(Settings.load(secret=site.secret, engine=engine, host=host, port=port))
+    hub = create_app(Settings.load(secret=site.secret, host=host, port=port))
     config = uvicorn.Config(
         create_site(site, hub), ws="none", access_log=False, log_level="warning", timeout_graceful_shutdown=5
     )

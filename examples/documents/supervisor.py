@@ -6,6 +6,7 @@ The listening socket belongs to this process: while the hub is being restarted, 
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import signal
 import socket
@@ -51,7 +52,8 @@ def run(
     hub = ["hub", *shared, "--fd", str(listener.fileno()), "--token-seconds", str(token_seconds)]
     stop = threading.Event()
     children = [
-        _Child("hub", [*hub, "--engine", engine or f"sqlite:///{data_dir / 'milepost.db'}"], stop, listener),
+        # An engine's URL may hold a password, which an argument would show to everybody on the machine.
+        _Child("hub", hub, stop, listener, MILEPOST_ENGINE=engine or f"sqlite:///{data_dir / 'milepost.db'}"),
         *(_Child(f"worker {number}", ["worker", *shared], stop) for number in range(1, WORKERS + 1)),
     ]
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,13 +77,19 @@ class _Child:
     """One process that is started again whenever it ends before it should."""
 
     def __init__(
-        self, name: str, arguments: list[str], stop: threading.Event, listener: socket.socket | None = None
+        self,
+        name: str,
+        arguments: list[str],
+        stop: threading.Event,
+        listener: socket.socket | None = None,
+        **environment: str,
     ) -> None:
         self.name = name
         self.hopeless = False
         self._arguments = arguments
         self._stop = stop
         self._listener = listener
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
@@ -107,6 +115,7 @@ class _Child:
                 [sys.executable, "-P", str(_PROGRAM), *self._arguments],
                 stdin=subprocess.PIPE,  # it ends when this process does, whose end of the pipe then closes
                 pass_fds=[self._listener.fileno()] if self._listener else [],
+                env={**os.environ, **self._environment},
                 process_group=0,  # Ctrl-C is for this process alone, which ends the others in good order
             )
             if self._stop.is_set():  # ended while it was being started
