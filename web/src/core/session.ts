@@ -195,7 +195,7 @@ function probeEnded(s: Session, outcome: Outcome, { rungs, timing }: Policy, now
   const middle = rungs.indexOf('long-poll');
   // Streams stay blocked, but the rung between may work again. One failure there falls back.
   return middle > 0 && s.rung > middle
-    ? connect({ ...next, rung: middle, failures: FAILED_CONNECTS - 1 }, now)
+    ? connect({ ...next, probeAt: null, rung: middle, failures: FAILED_CONNECTS - 1 }, now)
     : next;
 }
 

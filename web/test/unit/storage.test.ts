@@ -1,0 +1,130 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { memoryStorage, type StoredJob, Vault } from '../../src/storage/storage.ts';
+
+const MINUTE = 60_000;
+const clock = { now: 1_000_000_000 };
+const vault = (storage = memoryStorage(), userKey = 'u') =>
+  new Vault({ storage, userKey, now: () => clock.now, release: () => {} });
+const job = (fields: Partial<StoredJob> = {}): StoredJob => ({
+  state: 'running',
+  attempt: 1,
+  rev: 5,
+  current: 3,
+  total: 9,
+  at: clock.now,
+  ...fields,
+});
+
+test('a tracked job comes back; after 15 minutes it is only worth a question to the server', () => {
+  const storage = memoryStorage();
+  vault(storage).saveJobs(new Map([['a', job()]]));
+  expect(vault(storage).jobs()).toEqual([['a', { ...job(), expired: false }]]);
+  clock.now += 15 * MINUTE + 1;
+  expect(vault(storage).jobs()[0]?.[1]).toMatchObject({ expired: true });
+});
+
+test('an ended job is remembered for a minute, so that its toast survives a reload', () => {
+  const storage = memoryStorage();
+  vault(storage).saveJobs(new Map([['a', job({ state: 'completed' })]]));
+  expect(vault(storage).jobs()).toHaveLength(1);
+  clock.now += MINUTE + 1;
+  expect(vault(storage).jobs()).toHaveLength(0);
+});
+
+test('two tabs that save do not take away what the other saved', () => {
+  const storage = memoryStorage();
+  const [one, two] = [vault(storage), vault(storage)];
+  one.saveJobs(new Map([['a', job()]]));
+  two.saveJobs(new Map([['b', job()]]));
+  one.saveJobs(new Map([['a', null]]));
+  expect(
+    vault(storage)
+      .jobs()
+      .map(([id]) => id),
+  ).toEqual(['b']);
+});
+
+test('the fifty newest jobs are kept', () => {
+  const storage = memoryStorage();
+  for (let i = 0; i < 60; i++) vault(storage).saveJobs(new Map([[`j${i}`, job()]]));
+  expect(
+    vault(storage)
+      .jobs()
+      .map(([id]) => id),
+  ).toEqual(Array.from({ length: 50 }, (_, i) => `j${i + 10}`));
+});
+
+test('a toast is claimed by one tab only, for 15 minutes', () => {
+  const storage = memoryStorage();
+  expect(vault(storage).claim('note:1')).toBe(true);
+  expect(vault(storage).claim('note:1')).toBe(false);
+  expect(vault(storage).has('note:1')).toBe(true);
+  clock.now += 15 * MINUTE + 1;
+  expect(vault(storage).claim('note:1')).toBe(true);
+});
+
+test('an entry of the future, left by a clock that was set back, counts as expired', () => {
+  const storage = memoryStorage();
+  vault(storage).cursor = 'e.5.t';
+  expect(vault(storage).cursor).toBe('e.5.t');
+  clock.now -= 2 * MINUTE;
+  expect(vault(storage).cursor).toBeNull();
+  clock.now += 2 * MINUTE;
+});
+
+test('another user reads nothing of it, and forgetting wipes one user only', () => {
+  const storage = memoryStorage();
+  for (const user of ['u', 'v']) vault(storage, user).cursor = `${user}.1.t`;
+  expect(vault(storage, 'w').cursor).toBeNull();
+  vault(storage, 'u').forget();
+  expect(vault(storage, 'u').cursor).toBeNull();
+  expect(vault(storage, 'v').cursor).toBe('v.1.t');
+});
+
+test('no title, message or URL is ever written', () => {
+  const written: string[] = [];
+  const storage = {
+    ...memoryStorage(),
+    setItem: (_: string, value: string) => written.push(value),
+  };
+  const open = vault(storage);
+  open.saveJobs(new Map([['a', job()]]));
+  open.cursor = 'e.1.t';
+  open.claim('note:1');
+  open.setOpen(['note:1']);
+  for (const text of written)
+    expect(Object.keys(JSON.parse(text).a ?? {}).sort()).toEqual(
+      text.includes('attempt') ? ['at', 'attempt', 'current', 'rev', 'state', 'total'] : [],
+    );
+});
+
+test('storage that throws, is full or holds rubbish only means to remember less', () => {
+  const broken = {
+    getItem: () => {
+      throw new DOMException('no', 'SecurityError');
+    },
+    setItem: () => {
+      throw new DOMException('full', 'QuotaExceededError');
+    },
+    removeItem: () => {
+      throw new DOMException('no', 'SecurityError');
+    },
+  };
+  const use = (storage: ReturnType<typeof memoryStorage>) => {
+    const v = vault(storage);
+    v.saveJobs(new Map([['a', job()]]));
+    v.cursor = 'e.1.t';
+    v.rung = 1;
+    v.setOpen(['x']);
+    v.forget();
+    return [v.cursor, v.jobs(), v.claim('x'), v.has('x'), v.open(), v.rung];
+  };
+  expect(use(broken)).toEqual([null, [], true, false, [], 0]);
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (rubbish) => {
+      const storage = { ...memoryStorage(), getItem: () => rubbish };
+      use(storage);
+    }),
+  );
+});
