@@ -74,7 +74,12 @@ def access(scope: Scope, status: int, seconds: float) -> None:
 
 def route(scope: Scope) -> str | None:
     """The template of the route that took a request, such as ``/api/jobs/{job_id}``; None where none did."""
-    path = getattr(scope.get("route"), "path", None)
+    found = scope.get("route")
+    if found is None and (endpoint := scope.get("endpoint")) is not None:
+        # FastAPI notes the route only where it is one of its own; the streams are not
+        routes = getattr(scope.get("router"), "routes", ())
+        found = next((one for one in routes if getattr(one, "endpoint", None) is endpoint), None)
+    path = getattr(found, "path", None)
     return path if isinstance(path, str) else None
 
 
