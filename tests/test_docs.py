@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -225,6 +226,23 @@ def test_configuration_page_has_every_setting() -> None:
             assert defaults[name] in (None, ()), name
         else:
             assert getattr(Settings.load(**{name.lower(): text}), name.lower()) == defaults[name], name
+
+
+def test_cli_page_has_every_command() -> None:
+    """docs/cli.md has each command, and each of its options but the settings, which have a page of their own."""
+    import typer
+
+    from milepost.cli import app
+    from milepost.settings import Settings
+
+    group = typer.main.get_command(app)
+    commands: dict[str, Any] = vars(group)["commands"]
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert set(commands) == set(rows("cli.md"))
+    for name, command in commands.items():
+        for parameter in command.params:
+            if parameter.name not in Settings.model_fields and parameter.param_type_name == "option":
+                assert any(re.search(rf"{flag}\b", page) for flag in parameter.opts), f"{name} {parameter.opts}"
 
 
 def test_http_page_has_every_route(tmp_path: Path) -> None:
