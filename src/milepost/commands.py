@@ -289,7 +289,7 @@ class Notify(Command):
     id: Id | None = None
     user: Id | None = None
     users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_USERS, strict=False)] | None = None
-    everyone: Literal[True] | None = None
+    everyone: bool = False
     title: Title
     message: Message = ""
     level: Level = "info"
@@ -298,7 +298,7 @@ class Notify(Command):
 
     @model_validator(mode="after")
     def _one_addressee(self) -> Notify:
-        if [self.user, self.users, self.everyone].count(None) != 2:
+        if [self.user, self.users, self.everyone or None].count(None) != 2:
             raise _refuse("state exactly one of user, users and everyone", field="user")
         if self.id is not None and self.users is not None and len(self.users) > 1:
             raise _refuse("cannot be stated for several users: each gets a notification of its own", field="id")
@@ -473,8 +473,6 @@ def _invalid(error: ValidationError) -> Invalid:
             path.append(context["field"])
     else:
         sentence = _SENTENCES.get(kind, "does not have the right form").format_map(context)
-    if path[-1:] == ["everyone"]:
-        sentence = "must be true or absent"
     if path[-1:] == ["code"] and kind == "string_pattern_mismatch":
         sentence = f"must be 1 to {MAX_CODE} letters, digits, and . _ : -"
     field = ".".join(path)
