@@ -81,7 +81,9 @@ def run(claim: Claim, milepost: Milepost, output: Path) -> None:
             if claim.attempt > ATTEMPTS:
                 raise WorkerLost(f"The worker was lost {ATTEMPTS} times at this request.")
             storage = Storage(output, request.id, target=request.target)
-            pages, made = make(request, storage, Steps(job, request.pace))
+            steps = Steps(job, request.pace)
+            pages, made = make(request, storage, steps)
+            steps.end(f"{_counted(pages, 'page')} in {_counted(made, 'document')}")
             url = f"/files/{request.id}/{zip_name(request)}"
             job.complete(output_url=url, result={"pages": pages, "documents": made})
     except (JobCancelled, Conflict):
@@ -96,7 +98,7 @@ def run(claim: Claim, milepost: Milepost, output: Path) -> None:
 class Progress(Protocol):
     """What a step needs of a job."""
 
-    def advance(self, *, current: float, total: float | None, message: str) -> None:
+    def advance(self, *, current: float, total: float | None = None, message: str) -> None:
         """See ``milepost.Milepost.job``."""
 
 
@@ -114,6 +116,10 @@ class Steps:
             time.sleep(self._pace)  # the visitor's wish, 0 at full speed
         self._job.advance(current=self._done, total=total, message=message)
         self._done += 1
+
+    def end(self, message: str) -> None:
+        """All is done. Raises JobCancelled."""
+        self._job.advance(current=self._done, message=message)
 
 
 def make(request: Request, storage: Storage, steps: Steps) -> tuple[int, int]:
@@ -146,6 +152,10 @@ def make(request: Request, storage: Storage, steps: Steps) -> tuple[int, int]:
     steps.begin("Packing the zip")
     storage.zip(zip_name(request), [document.file_name for document in documents])
     return pages, len(documents)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 @contextlib.contextmanager

@@ -47,8 +47,6 @@
 
   function message(job) {
     switch (job.state) {
-      case 'completed':
-        return job.result ? `${plural(job.result.pages, 'page')} in ${plural(job.result.documents, 'document')}` : '';
       case 'failed':
         return job.error?.message || 'It failed.';
       case 'queued':

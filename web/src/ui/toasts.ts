@@ -158,6 +158,9 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   function onNotification(notification: AppNotification): void {
     if (!levels.includes(notification.level)) return;
+    // A tracked job tells its end in a toast of its own.
+    const jobId = notification.context.job_id;
+    if (typeof jobId === 'string' && client.job(jobId).getSnapshot().tracked) return;
     unseen.push(notification);
     if (unseen.length > MAX_WAITING) unseen.shift();
     if (visible()) showUnseen();
