@@ -289,7 +289,7 @@ class Notify(Command):
     id: Id | None = None
     user: Id | None = None
     users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_USERS, strict=False)] | None = None
-    everyone: bool = False
+    everyone: bool | None = None
     title: Title
     message: Message = ""
     level: Level = "info"

@@ -78,6 +78,7 @@ def refusal(model: type[Command], data: bytes) -> Invalid:
         (Cancel, {"reason": "not needed"}),
         (Notify, {"user": "u7", "title": "Ready", "message": "Audio is ready", "level": "success", "href": "/s/9"}),
         (Notify, {"users": ["u7", "u8"], "title": "Ready", "context": {"document_id": "d1"}}),
+        (Notify, {"user": "u7", "users": None, "everyone": None, "id": None, "href": None, "title": "Ready"}),
         (Notify, {"everyone": True, "title": "Maintenance", "id": "n-1"}),
         (Notify, {"users": ["u7"], "title": "Ready", "id": "n-1"}),
         (Batch, {"commands": []}),
