@@ -225,7 +225,7 @@ def test_known_keys_outlive_an_outage(issuer: Issuer) -> None:
         (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b""),
         (301, {"Location": "/keys2"}, b""),
         (404, {}, b""),
-        (200, {}, b"x" * (jwks.MAX_BYTES + 1)),
+        (200, {}, json.dumps({"keys": [entry(OLD, "old")]}).encode() + b" " * jwks.MAX_BYTES),
         (200, {}, b"not JSON"),
         (200, {}, b"[]"),
         (200, {}, b'{"keys":{}}'),

@@ -106,8 +106,8 @@ class Lines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = _told(record.exc_info[1])
             line["at"] = _places(record.exc_info[2])
-        # JSON escapes C0, and ASCII output C1, U+2028, U+202E and lone surrogates; DEL is all that is left
-        return json.dumps(line, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")
+        # in ASCII, JSON escapes all that is not printable: C0, DEL, C1, U+2028, U+202E, lone surrogates
+        return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
 
 
 def _message(record: logging.LogRecord) -> str:

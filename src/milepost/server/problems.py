@@ -34,7 +34,6 @@ UNEXPECTED: Final = "unexpected"
 Answered = Callable[[Scope, int, float], None]
 
 _log = logging.getLogger("milepost.server")
-_RESERVED = frozenset({"type", "title", "status", "code", "detail"})
 _HTTP_CODES = {401: "token_missing", 403: "scope_missing", 404: "not_found", 409: "conflict", 413: "too_large"}
 _SENTENCES = {
     "missing": "is missing",
@@ -72,7 +71,7 @@ def _document(
     members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    document = {name: value for name, value in (members or {}).items() if name not in _RESERVED}
+    document: dict[str, Any] = {**(members or {})}
     document |= {"type": "about:blank", "title": _title(status), "status": status, "code": code, "detail": detail}
     try:
         body = orjson.dumps(document, default=str)
