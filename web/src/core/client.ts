@@ -97,7 +97,7 @@ export function createClient(options: ClientOptions = {}): Client {
   });
 
   const save = () => {
-    savedAt = env.now();
+    frame.flush();
     if (cursor) vault.cursor = cursor;
     jobs.save();
   };
@@ -107,7 +107,10 @@ export function createClient(options: ClientOptions = {}): Client {
     cursor = to;
     const at = position(to);
     if (live || (mark && at && mark.epoch === at.epoch && at.revision > mark.revision)) mark = at;
-    if (live && env.now() - savedAt >= CURSOR_EVERY_MS) save();
+    if (live && env.now() - savedAt >= CURSOR_EVERY_MS) {
+      savedAt = env.now();
+      vault.cursor = to;
+    }
   }
 
   function isNews(doc: AppNotification, at: Position | null): boolean {
