@@ -98,11 +98,12 @@ def serve(settings: Settings, application: Application | None = None) -> int:
         print(f"milepost: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
     logs.setup()
-    app = application or create_app(settings)
-    server = Server(_config(app), app.services)
-    host, port = listener.getsockname()[:2]
-    print(f"milepost: listening on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201
     try:
+        app = application or create_app(settings)
+        server = Server(_config(app), app.services)
+        host, port = listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        print(f"milepost: listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
         with asyncio.Runner(loop_factory=_loop) as runner:
             runner.run(_serve(server, listener, app, settings))
     except MilepostError as error:

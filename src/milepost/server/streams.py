@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from milepost import dialects
-from milepost.errors import Forbidden, Invalid, MilepostError, NotFound
+from milepost.errors import Forbidden, Invalid, MilepostError, NotFound, Unauthenticated
 from milepost.hub import Hub
 from milepost.model import TERMINAL, Identity, is_id
 from milepost.server.access import identify
@@ -83,7 +83,12 @@ class StreamEndpoint:
         request = Request(scope, receive)
         services = services_of(request)
         native = request.headers.get("accept") == "text/event-stream"
-        asker = await identify(request, services, stream=True)
+        address = scope["client"][0] if scope.get("client") else None
+        try:
+            asker = await identify(request, services, stream=True)
+        except Unauthenticated:
+            services.admission.attempt(address)  # guessing is counted too
+            raise
         identity = asker.identity
         if not identity.may("consume") and not identity.may("produce"):
             raise Forbidden("This needs the scope consume.")
@@ -95,7 +100,6 @@ class StreamEndpoint:
         try:
             if services.draining:
                 raise MilepostError(code="overloaded", retry_after=2)
-            address = scope["client"][0] if scope.get("client") else ""
             lease = services.admission.connect(identity, address)
         except MilepostError as error:
             await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
