@@ -27,7 +27,7 @@ VERSION: Final = 1
 APPLICATION_ID: Final = 0x4D696C65  # "Mile", so that `file` and we can tell whose database it is
 BUSY_SECONDS: Final = 5.0  # for how long a writer waits for those of other processes
 LOOK_SECONDS: Final = 0.05  # how often a reader looks whether the file is still the one that it opened
-CHECKPOINT_PAGES: Final = 1000
+CHECKPOINT_PAGES: Final = 4000  # 16 MiB of log: pages that change often are copied once for many changes
 WAL_BYTES: Final = 64 * 1024 * 1024  # what a write-ahead log shrinks to after a burst
 
 DriverError = apsw.Error
@@ -165,7 +165,9 @@ class SqliteFile:
         connection.set_busy_handler(_wait)
         connection.execute("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA fullfsync = ON; PRAGMA cache_size = -16384")
+        # Without it every statement with a range is planned anew for each run, which takes five times the run itself.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self.set_synchronous(connection)
         self.check()
         return connection

@@ -71,6 +71,7 @@ class Group:
     def __init__(self, connection: Connection, now: float) -> None:
         self._connection = connection
         self._now = now
+        self._rows = _Rows(connection)
         (self.file, self._secret, last, _) = next(iter(connection.execute(SQL["file"])))
         self.number: int = last + 1
         self.grown: set[str] = set()
@@ -143,10 +144,9 @@ class Group:
             done += 1
         rows = list(self._connection.execute(SQL["gone_before"], (now - GONE_SECONDS, limit - done)))
         for id_, tenant_id, revision, audiences in rows:
-            seen = [(tenant_id, audience, revision) for audience in (EVERYBODY, *words(audiences))]
-            self._connection.executemany(SQL["unsee"], seen)
-            self._connection.execute(SQL["drop"], (id_,))
             self._connection.execute(SQL["raise_floor"], (revision, tenant_id))
+            self._connection.execute(SQL["drop"], (id_,))
+            self._rows.unsee(tenant_id, words(audiences), revision)
         return done + len(rows)
 
     def draw_epoch(self, tenant: str, epoch: str, now: float) -> None:
@@ -170,12 +170,11 @@ class Group:
 
     def flush(self) -> None:
         """Write everything that was planned."""
-        rows = _Rows(self._connection)
         for at in self._tenants.values():
             for slot in at.slots.values():
                 if slot.now is not None and slot.now is not slot.stored:
-                    rows.store(at.id, slot.id, slot.stored, slot.now, self._now)
-        rows.write()
+                    self._rows.store(at.id, slot.id, slot.stored, slot.now, self._now)
+        self._rows.write()
         for name in self.grown:
             at = self._tenants[name]
             self._connection.execute(SQL["grow"], (at.head, self.number, at.id))
@@ -223,6 +222,8 @@ class _Rows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._next_id = 0
+        self._readers: dict[tuple[int, str], int] = {}
+        self._terms: dict[str, int] = {}
         self._lists: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _WRITES}
 
     def store(self, tenant: int, id_: int | None, old: Document | None, new: Document, now: float) -> None:
@@ -235,34 +236,74 @@ class _Rows:
                 (id_, tenant, new.key, new.kind, new.revision, new.order, _text(new.audiences), new.body, new.private,
                  _text(new.labels), new.open_until, new.expires_at, new.due_at, gone_at)
             )  # fmt: skip
+        elif new.revision == old.revision:
+            lists["touch"].append((new.due_at, id_))
+            return
+        elif _same_places(old, new):
+            lists["tick"].append((new.revision, new.body, new.private, new.due_at, id_))
+            lists["move"] += [(new.revision, reader, old.revision) for reader in self._see(tenant, new.audiences)]
+            return
         else:
-            if new.revision == old.revision:
-                lists["touch"].append((new.due_at, id_))
-                return
-            before = (EVERYBODY, *old.audiences)
-            if _same_places(old, new):
-                lists["tick"].append((new.revision, new.body, new.private, new.due_at, id_))
-                lists["move"] += [(new.revision, tenant, audience, old.revision) for audience in before]
-                return
             lists["rewrite"].append(
                 (new.kind, new.revision, new.order, _text(new.audiences), new.body, new.private, _text(new.labels),
                  new.open_until, new.expires_at, new.due_at, gone_at, id_)
             )  # fmt: skip
-            lists["unsee"] += [(tenant, audience, old.revision) for audience in before]
-        lists["see"] += [(tenant, audience, new.revision, id_) for audience in (EVERYBODY, *new.audiences)]
-        there, wanted = _places(old), _places(new)
-        lists["take"] += [(tenant, *place, id_) for place in there - wanted]
-        lists["put"] += [(tenant, *place, id_) for place in wanted - there]
+            lists["unsee"] += [(reader, old.revision) for reader in self._see(tenant, old.audiences)]
+        lists["see"] += [(reader, new.revision, id_) for reader in self._see(tenant, new.audiences)]
+        there, wanted = self._places(tenant, old), self._places(tenant, new)
+        lists["take"] += [(*place, id_) for place in there - wanted]
+        lists["put"] += [(*place, id_) for place in sorted(wanted - there)]
         if "@" in new.key:
             parts = new.key.split("@")
             splits = [(tenant, "@".join(parts[i:]), "@".join(parts[:i])) for i in range(1, len(parts))]
             lists["drop_cover" if new.gone else "add_cover"] += splits
+
+    def unsee(self, tenant: int, audiences: Sequence[str], revision: int) -> None:
+        """At once: a dropped document is seen by nobody, and an audience that sees nothing loses its number."""
+        for audience in (EVERYBODY, *audiences):
+            reader = self._reader(tenant, audience)
+            self._connection.execute(SQL["unsee"], (reader, revision))
+            self._connection.execute(SQL["drop_reader"], (reader,))
+            del self._readers[tenant, audience]
 
     def write(self) -> None:
         """Run every statement once, over all its rows."""
         for name, rows in self._lists.items():
             if rows:
                 self._connection.executemany(SQL[name], rows)
+
+    def _see(self, tenant: int, audiences: Sequence[str]) -> list[int]:
+        """Who sees a document: everybody who reads the whole tenant, and its audiences."""
+        return [self._reader(tenant, audience) for audience in (EVERYBODY, *audiences)]
+
+    def _places(self, tenant: int, it: Document | None) -> set[tuple[int, int, float]]:
+        """Where a document stands: (reader, term, at)."""
+        if it is None or it.gone:
+            return set()
+        terms = [(self._term(f"label:{label}"), float(it.order)) for label in it.labels]
+        terms.append((self._term(f"kind:{it.kind}"), float(it.order)))
+        if it.open_until > 0:
+            terms.append((self._term("open"), it.open_until))
+        return {(reader, *term) for reader in self._see(tenant, it.audiences) for term in terms}
+
+    def _reader(self, tenant: int, audience: str) -> int:
+        number = self._readers.get((tenant, audience))
+        if number is None:
+            number = self._number("reader", (tenant, audience))
+            self._readers[tenant, audience] = number
+        return number
+
+    def _term(self, text: str) -> int:
+        number = self._terms.get(text)
+        if number is None:
+            number = self._terms[text] = self._number("term", (text,))
+        return number
+
+    def _number(self, table: str, values: tuple[Any, ...]) -> int:
+        for (number,) in self._connection.execute(SQL[table], values):
+            return int(number)
+        ((number,),) = self._connection.execute(SQL[f"add_{table}"], values)
+        return int(number)
 
     def _new_id(self) -> int:
         if self._next_id == 0:
@@ -301,13 +342,3 @@ def _same_places(old: Document, new: Document) -> bool:
         and not old.gone
         and not new.gone
     )
-
-
-def _places(it: Document | None) -> set[tuple[str, str, float]]:
-    """Where a document stands: (audience, term, at)."""
-    if it is None or it.gone:
-        return set()
-    terms = [(f"kind:{it.kind}", float(it.order)), *((f"label:{label}", float(it.order)) for label in it.labels)]
-    if it.open_until > 0:
-        terms.append(("open", it.open_until))
-    return {(audience, *term) for audience in (EVERYBODY, *it.audiences) for term in terms}

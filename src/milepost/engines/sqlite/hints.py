@@ -28,7 +28,7 @@ class Hints(AsyncIterator[str | None]):
         self._pending: dict[str | None, None] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._version = -1
-        self._group: Any = 0
+        self._group = 0
         self._connection: object = None
         self._look()
         self._pending.clear()
@@ -80,14 +80,13 @@ class Hints(AsyncIterator[str | None]):
         """Read the version before the data: a commit in between is then seen again, never missed."""
         with self._handle.lock:
             connection = self._handle.connection
-            ((version,),) = connection.execute("PRAGMA data_version").fetchall()
+            version = connection.pragma("data_version")
             if version == self._version and connection is self._connection:
                 return
             self._version, self._connection = version, connection
-            last: Any
-            renewed: Any
-            ((_, _, last, renewed),) = connection.execute(SQL["file"]).fetchall()
+            state: list[Any] = connection.execute(SQL["file"]).fetchall()
             rows: list[Any] = connection.execute(SQL["grown"], (self._group,)).fetchall()
+        _, _, last, renewed = state[0]
         if renewed > self._group or len(rows) > MANY_TENANTS:
             self.add((None,))
         else:

@@ -3,7 +3,9 @@
 -- Tables: `document` has one row per key. `seen` has one row per document and audience, at the document's revision:
 -- what `changes` walks. `place` has one row per document, audience and term (its kind, each label, "open"), at the
 -- document's order (at `open_until` for "open"): what `find`, `count` and snapshots walk. The audience '' stands for
--- the whole tenant in both, so that nothing has a second way for readers of everything.
+-- the whole tenant in both, so that nothing has a second way for readers of everything. Audiences and terms are
+-- numbered in `reader` and `term`: the rows of the two big tables are a quarter of the size, and new audiences (each
+-- job has one) are added at their end and not all over them.
 
 -- schema_1: Everything that version 1 of the file holds; `schema_2` would be what makes version 2 of it.
 CREATE TABLE file (
@@ -42,20 +44,28 @@ CREATE TABLE document (
 CREATE INDEX document_due ON document (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX document_expires ON document (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX document_gone ON document (gone_at) WHERE gone_at IS NOT NULL;
-CREATE TABLE seen (
+CREATE TABLE reader (
+    id       INTEGER PRIMARY KEY,
     tenant   INTEGER NOT NULL,
     audience TEXT NOT NULL,
+    UNIQUE (tenant, audience)
+) STRICT;
+CREATE TABLE term (
+    id   INTEGER PRIMARY KEY,
+    text TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE seen (
+    reader   INTEGER NOT NULL,
     revision INTEGER NOT NULL,
     document INTEGER NOT NULL,
-    PRIMARY KEY (tenant, audience, revision)
+    PRIMARY KEY (reader, revision)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE place (
-    tenant   INTEGER NOT NULL,
-    audience TEXT NOT NULL,
-    term     TEXT NOT NULL,
+    reader   INTEGER NOT NULL,
+    term     INTEGER NOT NULL,
     at       REAL NOT NULL,
     document INTEGER NOT NULL,
-    PRIMARY KEY (tenant, audience, term, at, document)
+    PRIMARY KEY (reader, term, at, document)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE cover (
     tenant   INTEGER NOT NULL,
@@ -120,20 +130,35 @@ UPDATE document SET kind = ?, revision = ?, ord = ?, audiences = ?, body = ?, pr
     expires_at = ?, due_at = ?, gone_at = ?
 WHERE id = ?;
 
+-- reader: The number of an audience.
+SELECT id FROM reader WHERE tenant = ? AND audience = ?;
+
+-- add_reader: An audience gets its number with its first document.
+INSERT INTO reader (tenant, audience) VALUES (?, ?) RETURNING id;
+
+-- drop_reader: An audience that sees nothing any more is forgotten.
+DELETE FROM reader WHERE id = ? AND NOT EXISTS (SELECT 1 FROM seen WHERE reader = reader.id);
+
+-- term: The number of a term.
+SELECT id FROM term WHERE text = ?;
+
+-- add_term: A term gets its number when it first occurs.
+INSERT INTO term (text) VALUES (?) RETURNING id;
+
 -- move: A document is seen at its new revision.
-UPDATE seen SET revision = ? WHERE tenant = ? AND audience = ? AND revision = ?;
+UPDATE seen SET revision = ? WHERE reader = ? AND revision = ?;
 
 -- see: An audience sees a document.
-INSERT INTO seen (tenant, audience, revision, document) VALUES (?, ?, ?, ?);
+INSERT INTO seen (reader, revision, document) VALUES (?, ?, ?);
 
 -- unsee: An audience no longer sees a document under its own key.
-DELETE FROM seen WHERE tenant = ? AND audience = ? AND revision = ?;
+DELETE FROM seen WHERE reader = ? AND revision = ?;
 
 -- put: A document takes a place.
-INSERT OR IGNORE INTO place (tenant, audience, term, at, document) VALUES (?, ?, ?, ?, ?);
+INSERT INTO place (reader, term, at, document) VALUES (?, ?, ?, ?);
 
 -- take: A document leaves a place.
-DELETE FROM place WHERE tenant = ? AND audience = ? AND term = ? AND at = ? AND document = ?;
+DELETE FROM place WHERE reader = ? AND term = ? AND at = ? AND document = ?;
 
 -- add_cover: For readers of the audience the covered key is left out.
 INSERT OR IGNORE INTO cover (tenant, audience, covered) VALUES (?, ?, ?);
@@ -174,25 +199,28 @@ FROM document WHERE tenant = ? AND key >= ? AND key < ?;
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
 FROM seen s CROSS JOIN document d ON d.id = s.document
-WHERE s.tenant = ? AND s.audience = ? AND s.revision > ? AND s.revision <= ? ORDER BY s.revision LIMIT ?;
+WHERE s.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?) AND s.revision > ? AND s.revision <= ? ORDER BY s.revision LIMIT ?;
 
 -- open: The open documents of an audience.
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
 FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.tenant = ? AND p.audience = ? AND p.term = 'open' AND p.at > ?;
+WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
+    AND p.term = (SELECT id FROM term WHERE text = 'open') AND p.at > ?;
 
 -- newest: The documents at an audience's term between two orders, newest first.
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
 FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.tenant = ? AND p.audience = ? AND p.term = ? AND p.at > ? AND p.at < ? ORDER BY p.at DESC;
+WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
+    AND p.term = (SELECT id FROM term WHERE text = ?) AND p.at > ? AND p.at < ? ORDER BY p.at DESC;
 
 -- oldest: The documents at an audience's term between two orders, oldest first.
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
 FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.tenant = ? AND p.audience = ? AND p.term = ? AND p.at > ? AND p.at < ? ORDER BY p.at;
+WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
+    AND p.term = (SELECT id FROM term WHERE text = ?) AND p.at > ? AND p.at < ? ORDER BY p.at;
 
 -- any_cover: Whether anything is covered for an audience.
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? LIMIT 1;
@@ -201,7 +229,8 @@ SELECT 1 FROM cover WHERE tenant = ? AND audience = ? LIMIT 1;
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? AND covered = ?;
 
 -- count: How many documents stand at an audience's term above an order.
-SELECT count(*) FROM place WHERE tenant = ? AND audience = ? AND term = ? AND at > ?;
+SELECT count(*) FROM place WHERE reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
+    AND term = (SELECT id FROM term WHERE text = ?) AND at > ?;
 
 -- order_of: A document's order.
 SELECT ord FROM document WHERE tenant = ? AND key = ? AND gone_at IS NULL;
