@@ -9,15 +9,17 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Sized
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar, Unpack
 
 from milepost.errors import Invalid
 from milepost.model import Level, Notification, dumps
 
-from .consumer import Consumer, Event
 from .line import Line
 from .reporter import AsyncReporter
 from .transport import Token, is_http
+
+if TYPE_CHECKING:
+    from .consumer import Consumer, Event
 
 T = TypeVar("T")
 
@@ -166,6 +168,8 @@ class AsyncMilepost:
     def _consumer(self) -> Consumer:
         if not is_http(self.url):
             raise Invalid("url: only a server has streams, not an engine", field="url")
+        from .consumer import Consumer
+
         return Consumer(self.url, token=self._line.token)
 
     # --- the end ------------------------------------------------------------------------------------------------

@@ -13,14 +13,16 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from milepost.model import Level, Notification
 
-from .consumer import Event
 from .producer import DEADLINE_SECONDS, AsyncMilepost, JobFields
 from .reporter import ABSENT, AsyncReporter
 from .transport import Token
+
+if TYPE_CHECKING:
+    from .consumer import Event
 
 T = TypeVar("T")
 
