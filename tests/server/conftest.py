@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.server.process import Client, Server
 
 TENANTS = """

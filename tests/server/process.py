@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+from tests.server.sse_client import Stream
 
 from milepost.auth import issue_token
-from tests.server.sse_client import Stream
 
 T = TypeVar("T")
 
 SECRET = "a-secret-of-the-tests-0123456789abcdef"
-RUN = "import sys; from milepost.server import serve; from milepost.settings import Settings; sys.exit(serve(Settings.load()))"
+RUN = """
+import sys
+from milepost.server import serve
+from milepost.settings import Settings
+sys.exit(serve(Settings.load()))
+"""
 START_SECONDS = 60.0
 
 
@@ -110,9 +115,7 @@ class Server:
 
     # --- talking to it ------------------------------------------------------------------------------------------
 
-    def someone(
-        self, user: str = "u7", tenant: str = "default", scope: str = "consume produce", **more: Any
-    ) -> Client:
+    def someone(self, user: str = "u7", tenant: str = "default", scope: str = "consume produce", **more: Any) -> Client:
         """Somebody with a token."""
         return Client(self, token(user, tenant, scope, **more), user, tenant)
 
@@ -170,7 +173,9 @@ class Client:
 
     @staticmethod
     def _fine(answer: httpx2.Response) -> Any:
-        assert answer.is_success, f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
+        assert answer.is_success, (
+            f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
+        )
         return answer.json()
 
     def job(self, id: str, **more: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.server.sse_client import BadStreamError, Event, Parser
 
 GOOD = b': hello\nevent: job\nid: e.1.ab\ndata: {"a":"\xc3\xa9"}\n\nevent: end\nretry: 50\ndata: {}\n\n'
