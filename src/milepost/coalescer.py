@@ -16,7 +16,7 @@ from typing import Final
 from milepost import jobs
 from milepost.commands import Advance
 from milepost.engine import Engine
-from milepost.errors import Conflict, MilepostError, NotFound
+from milepost.errors import Conflict, Invalid, MilepostError, NotFound
 from milepost.model import Job
 
 WINDOW: Final = 0.05
@@ -87,7 +87,9 @@ class Coalescer:
             jobs.advance(job, progress, now=self._now())  # refuse before anything is held for it
             slot = self._slots[name] = _Slot(job, opened)
         if slot.waiting is not None:
-            progress, slot.waiting = jobs.merge(slot.waiting, progress), None
+            progress = jobs.merge(slot.waiting, progress)
+            jobs.advance(slot.job, progress, now=self._now())  # refuse before what is waiting is taken along
+            slot.waiting = None
         self._open_window(name, slot)
         return await self._commit(name, slot.job, progress, slot)
 
@@ -167,7 +169,7 @@ class Coalescer:
         self._open_window(name, slot)
         try:
             await self._commit(name, slot.job, progress, slot)
-        except (Conflict, NotFound):
+        except (Conflict, NotFound, Invalid):
             return
         except MilepostError:
             # the engine is away: keep the newest state and try again when the next window closes
