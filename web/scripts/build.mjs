@@ -1,5 +1,5 @@
 /** Builds the package into dist/ and hands the three files of a plain page to the Python server. */
-import { copyFile, mkdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 
@@ -28,7 +28,10 @@ await bundle('src/index.ts', 'index.js', 'es');
 await bundle('src/ui/index.ts', 'ui.js', 'es');
 await bundle('src/browser.ts', 'milepost.js', 'iife');
 await bundle('src/browser.ts', 'milepost.mjs', 'es');
-await copyFile(`${web}src/ui/style.css`, `${dist}/milepost.css`);
+const sheets = ['base', 'toasts', 'inbox', 'motion'].map((name) =>
+  readFile(`${web}src/ui/${name}.css`, 'utf8'),
+);
+await writeFile(`${dist}/milepost.css`, (await Promise.all(sheets)).join('\n'));
 await mkdir(served, { recursive: true });
 for (const file of ['milepost.js', 'milepost.mjs', 'milepost.css'])
   await copyFile(`${dist}/${file}`, `${served}/${file}`);

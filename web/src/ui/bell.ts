@@ -63,7 +63,7 @@ export function attachBell(
   target.append(root);
 
   const rows = new Map<string, Row>();
-  let said = 0;
+  let said = Number.NEGATIVE_INFINITY;
   let told: number | null = null;
 
   async function run(action: Promise<{ readonly ok: boolean }>): Promise<void> {

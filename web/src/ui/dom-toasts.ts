@@ -50,13 +50,11 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
 
   function closeByUser(parts: Parts): void {
     const focused = parts.root.contains(document.activeElement);
-    const next = (parts.root.nextElementSibling ??
-      parts.root.previousElementSibling) as Element | null;
+    const order = [...toasts.values()];
+    const place = order.indexOf(parts);
+    const next = (order[place + 1] ?? order[place - 1])?.close ?? origin;
     renderer.dismiss(parts.model.id);
-    if (focused) {
-      const target = next?.querySelector<HTMLElement>('.milepost-close') ?? origin;
-      if (target instanceof HTMLElement && target.isConnected) target.focus();
-    }
+    if (focused && next instanceof HTMLElement) next.focus();
     host?.dismissed(parts.model.id);
   }
 

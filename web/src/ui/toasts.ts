@@ -6,7 +6,7 @@ import { fill, type Labels, labelsOf } from './labels.ts';
 import type { ToastModel, ToastRenderer } from './renderer.ts';
 import { PausableTimers } from './timers.ts';
 
-/** Notifications that wait for a free place; the oldest of them give way, the inbox has them all. */
+/** Notifications that wait for a free place; the inbox has the others too. */
 const MAX_WAITING = 50;
 const CONNECTION = 'connection';
 
@@ -43,8 +43,6 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   // --- places -------------------------------------------------------------------------------------
 
-  const leavesByItself = ({ model }: Entry) => model.autoDismissMs !== null;
-
   function put(model: ToastModel, left: () => void): void {
     const known = toasts.get(model.id);
     if (known) {
@@ -61,23 +59,18 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     arrange();
   }
 
+  /** Who came first is shown first; the others wait until one has left. */
   function arrange(): void {
-    const waiting = [...toasts.values()].filter(({ shown }) => !shown);
-    for (const entry of waiting) {
-      const shown = [...toasts.values()].filter((other) => other.shown);
-      if (shown.length >= maxToasts) {
-        const oldest = shown.find(leavesByItself);
-        if (!oldest) break;
-        remove(oldest.model.id);
-      }
+    const all = [...toasts.values()];
+    const free = maxToasts - all.filter(({ shown }) => shown).length;
+    const waiting = all.filter(({ shown }) => !shown);
+    for (const entry of waiting.splice(0, Math.max(0, free))) {
       entry.shown = true;
       renderer.show(entry.model);
       runTimer(entry);
     }
-    const over = [...toasts.values()].filter(
-      ({ shown, model }) => !shown && model.id.startsWith('note:'),
-    );
-    for (const { model } of over.slice(0, Math.max(0, over.length - MAX_WAITING))) remove(model.id);
+    const notes = waiting.filter(({ model }) => model.id.startsWith('note:'));
+    for (const { model } of notes.slice(MAX_WAITING)) toasts.delete(model.id);
     remember();
   }
 

@@ -1,0 +1,96 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { auto } from '../../src/auto.ts';
+import type { Client } from '../../src/core/types.ts';
+import { attachConnection, attachDomEvents } from '../../src/ui/index.ts';
+import { room, until } from '../fixture/room.ts';
+import { clean } from '../fixture/style.ts';
+
+const quick = { backoff: [10], idleBackoff: [10], notice: 60 };
+
+test('every fresh notification is window events, with the link that the page’s routes give', async () => {
+  const { client: make, ...server } = room();
+  const client = make({ timing: quick });
+  onTestFinished(attachDomEvents(client, { jobUrl: '/j/{job_id}' }));
+  const heard: [string, Record<string, unknown>][] = [];
+  for (const type of ['toast', 'notification:created', 'document:activity', 'job:activity']) {
+    const hear = (event: Event) => heard.push([type, (event as CustomEvent).detail]);
+    window.addEventListener(type, hear);
+    onTestFinished(() => window.removeEventListener(type, hear));
+  }
+  client.start();
+  await until(() => client.notifications.getSnapshot().status === 'ready');
+  const send = async (notify: { id: string } & Record<string, unknown>) => {
+    heard.length = 0;
+    await server.do({ notify });
+    await until(() => heard.some(([type]) => type === 'notification:created'));
+    return heard.map(([type, detail]) => (type === 'toast' ? detail : type));
+  };
+  expect(await send({ id: '1', text: 'Plain', level: 'warning' })).toEqual([
+    { type: 'info', text: 'Plain', href: null },
+    'notification:created',
+  ]);
+  const document_id = 'd/1';
+  expect(await send({ id: '2', text: 'Doc', context: { document_id } })).toEqual([
+    { type: 'success', text: 'Doc', href: '/dashboard/documents/d%2F1' },
+    'notification:created',
+    'document:activity',
+  ]);
+  expect(await send({ id: '3', text: 'Job', level: 'error', context: { job_id: 'j' } })).toEqual([
+    { type: 'error', text: 'Job', href: '/j/j' },
+    'notification:created',
+    'job:activity',
+  ]);
+  const both = { href: '/own', job_id: 'j', document_id: 'd' };
+  expect(await send({ id: '4', text: 'Own', context: both })).toEqual([
+    { type: 'success', text: 'Own', href: '/own' },
+    ...['notification:created', 'document:activity', 'job:activity'],
+  ]);
+  expect(heard[1]?.[1]).toMatchObject({ id: '4', context: both });
+});
+
+test('the notice is silent while all is well, names polling, and says when it reconnects', async () => {
+  clean();
+  const { client: make, ...server } = room();
+  const target = document.createElement('div');
+  document.body.append(target);
+  const client = make({ timing: { ...quick, probe: 100 } });
+  onTestFinished(attachConnection(client, target));
+  const notice = target.firstElementChild as HTMLElement;
+  client.start();
+  await until(() => client.connection.getSnapshot().status === 'connected');
+  expect(notice.hidden).toBe(true);
+  await server.do({ faults: { stream: 503, changes: 503 } }, { drop: true });
+  await until(() => notice.textContent === 'Reconnecting…');
+  expect(notice.hidden).toBe(false);
+  await server.do({ faults: { stream: 'empty' } });
+  await until(() => notice.textContent === 'Updates by polling');
+  await server.do({ faults: {} });
+  await until(() => notice.hidden);
+});
+
+test('one script tag with data-auto connects, styles and fills the page', async () => {
+  clean();
+  const { url, ...server } = room();
+  await server.do({ notify: { id: 'n', title: 'Hello' } });
+  document.body.innerHTML = '<div data-milepost-bell></div><div data-milepost-connection></div>';
+  const script = document.createElement('script');
+  Object.assign(script.dataset, { auto: '', userKey: 'u7' });
+  // Its address says where the server is; nothing is loaded from it here.
+  Object.defineProperty(script, 'src', { value: `${url}/milepost.js` });
+  const client = auto(script) as Client;
+  onTestFinished(() => {
+    client.close({ forget: true });
+    document.querySelector('link[href$="milepost.css"]')?.remove();
+  });
+  expect(document.querySelector(`link[rel=stylesheet][href="${url}/milepost.css"]`)).not.toBeNull();
+  await until(() => document.querySelector('.milepost-badge')?.textContent === '1');
+  expect(document.querySelector('.milepost-connection')).not.toBeNull();
+  client.job('a').track();
+  await server.do({ put: { id: 'a', title: 'Job a', state: 'running' } });
+  await until(() => document.querySelector('.milepost-toast'));
+});
+
+test('without data-auto a script does nothing by itself', () => {
+  expect(auto(document.createElement('script'))).toBeUndefined();
+  expect(auto(null)).toBeUndefined();
+});
