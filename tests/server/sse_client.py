@@ -114,14 +114,18 @@ class Stream:
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(seconds)
-        self.socket.connect(("127.0.0.1", port))
         sent = {"host": f"127.0.0.1:{port}", "accept": "text/event-stream, application/problem+json"}
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
         sent |= headers or {}
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
-        head = self._read_head()
+        try:
+            self.socket.connect(("127.0.0.1", port))
+            self.socket.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+            head = self._read_head()
+        except BaseException:
+            self.socket.close()
+            raise
         status, *rest = head.decode("latin-1").split("\r\n")
         self.status = int(status.split()[1])
         self.header_list = [(n.strip().lower(), v.strip()) for n, _, v in (line.partition(":") for line in rest)]
