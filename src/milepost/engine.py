@@ -18,7 +18,8 @@ Promises (the bracketed ids occur in the contract suite and in docs/engines.md):
 [left]       A write that takes a document out of an audience leaves a *gone* document there, under the key
              ``<key>!<audience>`` and with a lower revision than the write's own.
 [cover]      A document with the key ``<key>@<audience>`` covers the document ``<key>`` for readers of that audience: in
-             ``find`` and in snapshots they get the cover only. ``changes`` after a cursor returns both.
+             ``find`` and in snapshots they get the cover only. ``changes`` after a cursor returns both. A gone document
+             covers nothing, and for who reads all nothing is covered.
 [snapshot]   ``changes`` without a cursor (or with a reset) is ONE page that ends at the head: what is open
              (``open_until > now``) and the newest ``recent`` others that carry the label ``recent``. No gone documents.
 [reset]      A cursor of another epoch, ahead of the head, or below the floor is answered by a snapshot and
@@ -43,7 +44,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
 
-from .model import Cursor
+from milepost.model import Cursor
 
 GONE_SECONDS: Final = 24 * 3600.0
 MAX_AUDIENCES: Final = 32
@@ -84,7 +85,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What a commit makes of one document. ``body=None`` makes it gone in place. For ``replaces`` see [replaces]."""
+    """What a commit makes of one document. For ``replaces`` see [replaces].
+
+    ``body=None`` makes it gone in place: it keeps the audiences that it had, and loses all else but its kind and order.
+    """
 
     key: str
     kind: str
@@ -113,7 +117,7 @@ class Page:
 class Question:
     """How many documents of ``audience`` carry ``label`` and have an order above that of the document ``above``.
 
-    ``above`` is a key; a document that does not exist counts as order 0. Gone documents do not count.
+    ``above`` is a key; a document that does not exist, or is gone, counts as order 0. Gone documents do not count.
     """
 
     audience: str
