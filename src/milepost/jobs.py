@@ -22,7 +22,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from milepost.commands import MAX_CODE, MAX_COUNTERS, MAX_MESSAGE, Advance, Cancel, Complete, Fail, StartJob
+from milepost.commands import MAX_CODE, MAX_COUNTERS, MAX_MESSAGE, MAX_NUMBER, Advance, Cancel, Complete, Fail, StartJob
 from milepost.engine import Document, Write
 from milepost.errors import Conflict, Invalid, MilepostError, from_code
 from milepost.model import Failure, Job, JobState, Pace
@@ -235,8 +235,8 @@ def advance(job: Job, progress: Progress, *, now: float) -> Job:
         current += move.by
         if move.floor is not None and move.floor > current:
             current = move.floor
-        if total is not None and current > total:
-            current = total
+        # a sum has no bound of its own, and beyond this neither JSON nor a browser holds it
+        current = min(current, MAX_NUMBER if total is None else total)
     message, steps = job.message, job.steps
     if progress.messages:
         message, steps = _say(job, progress.messages)
