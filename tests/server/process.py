@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from tests.server.sse_client import Stream
 
 from milepost.auth import issue_token
+from tests.server.sse_client import Stream
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ sys.exit(serve(Settings.load()))
 START_SECONDS = 60.0
 
 
-def wait_until(look: Callable[[], T], *, seconds: float = 10.0, what: str = "") -> T:
+def wait_until(look: Callable[[], T | None], *, seconds: float = 10.0, what: str = "") -> T:
     """What ``look`` gives as soon as that is true; fails after the deadline."""
     until = time.monotonic() + seconds
     while not (found := look()):
@@ -52,7 +52,7 @@ class Server:
     @property
     def url(self) -> str:
         """Its origin."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._settings.get('host', '127.0.0.1')}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -87,7 +87,7 @@ class Server:
     def _listening(self, told: int) -> re.Match[str] | None:
         assert self._process is not None
         assert self._process.poll() is None, self.log
-        return re.search(r"listening on http://127\.0\.0\.1:(\d+)", self.log[told:])
+        return re.search(r"listening on http://[\d.]+:(\d+)", self.log[told:])
 
     def _ready(self) -> bool:
         try:

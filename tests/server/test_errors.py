@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.server.process import Client, Server, refused, token, wait_until
 
 from milepost.auth import issue_token
 from milepost.errors import CODES
+from tests.server.process import Client, Server, refused, token, wait_until
 
 
 def _opens(who: Client) -> bool:
@@ -35,12 +35,9 @@ def test_token_malformed(server: Server) -> None:
 def test_token_expired(server: Server) -> None:
     """A token whose time is over."""
     short = token(ttl=1)
-    answer = wait_until(
-        lambda: (
-            (a := server.http.get("/api/jobs", headers={"authorization": f"Bearer {short}"})).status_code == 401 and a
-        ),
-        seconds=5,
-    )
+    headers = {"authorization": f"Bearer {short}"}
+    wait_until(lambda: server.http.get("/api/jobs", headers=headers).status_code == 401, seconds=5)
+    answer = server.http.get("/api/jobs", headers=headers)
     refused(answer, 401, "token_expired")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from tests.server.process import Client, Server, refused
 
 JOB = {
     "id", "kind", "title", "owner", "watchers", "state", "attempt", "current", "total", "percent", "message",
-    "counters", "item", "eta_seconds", "rate", "result", "output_url", "error", "steps", "created_at", "started_at", "updated_at",
+    "counters", "item", "eta_seconds", "rate", "result", "output_url", "error", "steps", "created_at",
+    "started_at", "updated_at",
     "finished_at", "rev",
 }  # fmt: skip
 NOTE = {
