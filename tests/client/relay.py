@@ -34,9 +34,10 @@ class Relay:
         self._behind = port
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        starting = asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
 
     def cut(self) -> None:
         """Reset every connection that is open."""
