@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import pytest
-from tests.client.hub import Hub, environment, free_port, wait_until
 
 from milepost import Milepost
 from milepost.cli import SETTINGS, plain
 from milepost.settings import Settings
+from tests.client.hub import Hub, environment, free_port, wait_until
 
 MILEPOST = [sys.executable, "-m", "milepost"]
 SECRET = "0123456789abcdef" * 4

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.client.hub import Hub
 from tests.client.place import Place, Server, Store
 from tests.client.relay import Relay

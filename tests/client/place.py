@@ -6,11 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.client.hub import Hub
-
 from milepost.engine import Document
 from milepost.engines import open_engine
 from milepost.model import Job, Notification
+from tests.client.hub import Hub
 
 
 class Place(Protocol):

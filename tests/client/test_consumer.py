@@ -11,12 +11,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.client.hub import Hub
-from tests.client.relay import Mode, Relay
 
 from milepost import AsyncMilepost, Invalid, Milepost, NotFound, Unavailable
 from milepost.client.consumer import Consumer, Event
 from milepost.errors import Unauthenticated
+from tests.client.hub import Hub
+from tests.client.relay import Mode, Relay
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.client.hub import Hub, wait_until
-from tests.client.relay import Mode, Relay
 
 from milepost import AsyncMilepost, Invalid, Milepost, Unavailable
 from milepost.client.sync import Reporter
 from milepost.errors import Unauthenticated
+from tests.client.hub import Hub, wait_until
+from tests.client.relay import Mode, Relay
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+
 from tests.client.hub import Hub, environment, wait_until
 
 BEGIN = """

@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.client.hub import wait_until
-from tests.client.place import Place
 
 from milepost import AsyncMilepost, Invalid, JobCancelled, Milepost
 from milepost.client.reporter import INTERVAL
 from milepost.errors import Conflict
+from tests.client.hub import wait_until
+from tests.client.place import Place
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from examples.documents.cases import FILE_LIMIT, BadCase, Case, Entry, case_from_file, case_from_object
 from hypothesis import given
 from hypothesis import strategies as st
+
+from examples.documents.cases import FILE_LIMIT, BadCase, Case, Entry, case_from_file, case_from_object
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "sample"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from pypdf import PdfReader
+
 from tests.examples.conftest import CASE, EXAMPLE, Demo, Visitor, running, until
 
 EVERYTHING = ["complaint", "discovery", "deposition", "letter", "summary", "exhibits"]

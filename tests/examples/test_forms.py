@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from examples.documents.cases import BadCase
 from examples.documents.forms import request_from_form
 from examples.documents.templating import CUSTOM_LIMIT
 from examples.documents.workqueue import Request
-from hypothesis import given
-from hypothesis import strategies as st
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "sample"
 CASE: dict[str, Any] = json.loads((SAMPLE / "case.json").read_bytes())

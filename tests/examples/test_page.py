@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
 from tests.examples.conftest import EXAMPLE, ROOT, Demo, running, until
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"

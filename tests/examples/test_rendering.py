@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
+
 from examples.documents.cases import Case, Entry, case_from_file
 from examples.documents.planning import CATALOGUE, Document, number_of_steps
 from examples.documents.templating import TemplateFault, Templates
 from examples.documents.typesetting import typeset, unprintable
-from pypdf import PdfReader
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "sample"
 CUSTOM = Document("Custom document", "Custom document.pdf", "custom.html")

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from examples.documents.workqueue import Request, WorkQueue
 
 ROOT = Path(__file__).parents[2]
