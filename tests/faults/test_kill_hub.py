@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
-
-from milepost.auth import issue_token
 from tests.faults.nursery import Nursery
 from tests.faults.people import Producer, Reader, wait_until
+
+from milepost.auth import issue_token
 
 KILLS = 100
 SECRET = "a-secret-of-the-tests-0123456789abcdef"
