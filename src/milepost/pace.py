@@ -16,6 +16,7 @@ from milepost.model import Pace
 MAX_SAMPLES: Final = 24
 MIN_UPDATES: Final = 3
 MIN_SECONDS: Final = 2.0
+MIN_DONE: Final = 1e-9  # less is no progress, and dividing by it no figure
 
 
 def observe(pace: Pace, current: float, *, updates: int, now: float) -> Pace:
@@ -48,7 +49,7 @@ def estimate(pace: Pace, current: float, total: float | None) -> tuple[float | N
     """
     (began, first), (last, _) = pace.samples[0], pace.samples[-1]
     done, took = current - first, last - began
-    if pace.updates < MIN_UPDATES or took < MIN_SECONDS or done <= 0:
+    if pace.updates < MIN_UPDATES or took < MIN_SECONDS or done < MIN_DONE:
         return None, None
     mean = took / done
     slope = _slope(pace.samples, done)
@@ -76,5 +77,7 @@ def _slope(samples: tuple[tuple[float, float], ...], done: float) -> float:
 def _reached(samples: tuple[tuple[float, float], ...], value: float) -> float:
     """When ``current`` came to ``value``, on a straight line between the samples."""
     after = bisect_left(samples, value, key=itemgetter(1))
+    if after == 0:  # a quarter of the way is too little to be told from none
+        return samples[0][0]
     (start, low), (end, high) = samples[after - 1], samples[after]
     return start + (end - start) * (value - low) / (high - low)

@@ -225,8 +225,9 @@ def test_it_does_not_matter_how_progress_is_gathered(advances: list[Advance], cu
 def test_more_messages_than_steps_are_merged_as_if_one_by_one() -> None:
     """500 messages in one window leave the last 50 steps, as they would one by one, repeated ones counted once."""
     one_by_one, whole = begun(), Progress()
-    for number in range(500):
-        part = jobs.progress(Advance(message="" if number % 3 == 0 else f"m{number // 2}"), NOON + number)
+    texts = ["" if number % 3 == 0 else f"m{number // 2}" for number in range(500)] + ["again"] * 200
+    for number, text in enumerate(texts):
+        part = jobs.progress(Advance(message=text), NOON + number)
         one_by_one = jobs.advance(one_by_one, part, now=NOON + 500)
         whole = jobs.merge(whole, part)
     assert jobs.advance(begun(), whole, now=NOON + 500).steps == one_by_one.steps

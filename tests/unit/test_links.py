@@ -57,6 +57,23 @@ def test_a_link_that_a_browser_must_not_get(href: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("href", "words"),
+    [
+        ("https://user:pw@files.example/", "user name or password"),
+        ("https://bücher.example/", "plain ASCII"),
+        ("//files.example/", "another site"),
+        ("/a b", "%20"),
+        ("ftp://files.example/", "start with https://"),
+    ],
+)
+def test_a_refusal_says_what_to_change(href: str, words: str) -> None:
+    """Somebody who reads the error knows which part of the link is meant."""
+    with pytest.raises(Invalid) as refused:
+        check_link(href, ())
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize(
     ("href", "allowed"),
     [
         ("/x", True),

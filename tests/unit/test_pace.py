@@ -90,6 +90,15 @@ def test_a_trend_is_not_mistaken_for_the_mean() -> None:
     assert statistics.median(errors(run)) < statistics.median(naive) / 2
 
 
+def test_a_pause_is_not_mistaken_for_a_trend() -> None:
+    """A job that paused and went on as before: only its mean is known, 1.5 s for each of the 40 that are left."""
+    pace, now = Pace(), 0.0
+    for number in range(41):
+        pace = observe(pace, number, updates=1, now=now)
+        now += 3 if 20 <= number < 30 else 1
+    assert estimate(pace, 40, 80) == (60.0, 0.6667)
+
+
 def test_no_eta_before_three_updates_or_two_seconds() -> None:
     """Contract section 1: too early there is neither ETA nor rate, however many updates or seconds the other has."""
     quick = Pace()
@@ -118,6 +127,18 @@ def test_nothing_done_is_no_rate() -> None:
     for number in range(10):
         pace = observe(pace, 5, updates=1, now=float(number))
     assert estimate(pace, 5, 100) == (None, None)
+
+
+def test_next_to_nothing_far_on_is_no_trouble() -> None:
+    """An eighth of a unit after 10^15 of them: quarters of it cannot be told apart, and the mean serves."""
+    pace = Pace()
+    for number in range(5):
+        pace = observe(pace, 10**15 + number / 32 * 4, updates=1, now=float(number))
+    assert estimate(pace, 10**15 + 0.5, 10**15 + 1) == (4.0, 0.125)
+    tiny = observe(
+        observe(observe(Pace(), 1e15, updates=1, now=0.0), 1e15, updates=1, now=1.0), 1e15 + 0.125, updates=1, now=3.0
+    )
+    assert estimate(tiny, 1e15 + 0.125, None) == (None, 0.04167)
 
 
 def test_at_the_total_nothing_is_left() -> None:
