@@ -102,7 +102,8 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   function drawJobs(): void {
     const followed = new Set<string>();
-    for (const job of client.jobs.getSnapshot()) {
+    // The newest nearest to the edge of the page.
+    for (const job of [...client.jobs.getSnapshot()].reverse()) {
       if (!job.tracked || job.state === 'gone') continue;
       followed.add(`job:${job.id}`);
       if (job.stale) continue;
