@@ -31,7 +31,7 @@ from milepost.settings import Settings
 log = logging.getLogger("milepost.server")
 
 # a peer that vanished without a word is found by its unacknowledged bytes; a heartbeat is sent every 15 s
-USER_TIMEOUT_MS: Final = 12_000
+USER_TIMEOUT_MS: Final = 10_000
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
 BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
