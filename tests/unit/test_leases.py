@@ -16,59 +16,42 @@ from milepost.jobs import Policy
 from milepost.leases import BROKEN_SECONDS, PAGE, Leases
 from milepost.ledger import Ledger
 from milepost.model import Identity, Job
+from milepost.testing import FakeClock
 
 NOON = 1_750_000_000.0
 POLICY = Policy(lease=30.0, grace=300.0)
 WORKER = Identity("worker", scopes=frozenset({"produce", "consume"}))
 
 
-class Clock:
-    """A wall clock and a monotonic one; only ``set`` moves them apart."""
-
-    def __init__(self) -> None:
-        self.wall, self.steady = NOON, 5.0
-
-    def now(self) -> float:
-        """UNIX seconds."""
-        return self.wall
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return self.steady
-
-    def set(self, seconds: float) -> None:
-        """Set the wall clock forward, or back."""
-        self.wall += seconds
-
-
 @dataclass
 class World:
     """One store, one ledger on it, and the leases that watch over it."""
 
-    clock: Clock
+    wall: FakeClock
+    steady: FakeClock  # the monotonic clock, which nobody sets
     engine: Engine
     ledger: Ledger
     leases: Leases
 
     async def pass_time(self, seconds: float, *, looking: bool = True, beats: str | None = None) -> None:
         """Let time go by in small steps, looking as often as the leases ask for."""
-        end = self.clock.steady + seconds
-        next_look, next_beat = self.clock.steady, self.clock.steady
-        while self.clock.steady < end:
-            step = min(0.25, end - self.clock.steady)
-            self.clock.wall += step
-            self.clock.steady += step
-            if beats is not None and self.clock.steady >= next_beat:
+        end = self.steady.now + seconds
+        next_look, next_beat = self.steady.now, self.steady.now
+        while self.steady.now < end:
+            step = min(0.25, end - self.steady.now)
+            self.wall.advance(step)
+            self.steady.advance(step)
+            if beats is not None and self.steady.now >= next_beat:
                 await self.ledger.advance(WORKER, beats, Advance())
-                next_beat = self.clock.steady + 10
-            if looking and self.clock.steady >= next_look:
-                next_look = self.clock.steady + await self.leases.look()
+                next_beat = self.steady.now + 10
+            if looking and self.steady.now >= next_look:
+                next_look = self.steady.now + await self.leases.look()
 
     async def restart(self) -> None:
         """Another process takes over the same store."""
         await self.ledger.close()
-        self.ledger = Ledger(self.engine, policy=POLICY, now=self.clock.now)
-        self.leases = Leases(self.ledger, self.engine, POLICY, self.clock.now, self.clock.monotonic)
+        self.ledger = Ledger(self.engine, policy=POLICY, now=self.wall)
+        self.leases = Leases(self.ledger, self.engine, POLICY, self.wall, self.steady)
 
     async def job(self, job_id: str = "j") -> Job:
         """The job as stored."""
@@ -90,10 +73,10 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A fresh store at noon."""
-    clock = Clock()
+    wall, steady = FakeClock(NOON), FakeClock(5.0)
     engine = open_engine(f"sqlite:///{tmp_path}/leases.db")
-    ledger = Ledger(engine, policy=POLICY, now=clock.now)
-    world = World(clock, engine, ledger, Leases(ledger, engine, POLICY, clock.now, clock.monotonic))
+    ledger = Ledger(engine, policy=POLICY, now=wall)
+    world = World(wall, steady, engine, ledger, Leases(ledger, engine, POLICY, wall, steady))
     yield world
     await world.ledger.close()
     await engine.close()
@@ -130,10 +113,10 @@ async def test_beats_keep_a_job_running_and_write_nothing(world: World) -> None:
     before = await world.job()
     await world.pass_time(200, beats="j")
     assert (await world.job()).rev == before.rev
-    last_beat = world.clock.steady
+    last_beat = world.steady.now
     while (await world.job()).state == "running":
         await world.pass_time(0.25)
-    assert 20 <= world.clock.steady - last_beat <= 31
+    assert 20 <= world.steady.now - last_beat <= 31
     assert await world.state_after(301) == "failed"
 
 
@@ -235,7 +218,7 @@ async def test_a_clock_set_forward_expires_no_lease(world: World, jump: float) -
     await world.begin("alive")
     await world.begin("silent")
     await world.pass_time(14)
-    world.clock.set(jump)
+    world.wall.advance(jump)
     await world.pass_time(20)
     assert {(await world.job(name)).state for name in ("alive", "silent")} == {"running"}
     await world.pass_time(100, beats="alive")
@@ -254,7 +237,7 @@ async def test_a_clock_set_back_keeps_no_dead_job_alive(world: World, jump: floa
     for number in range(PAGE):
         await world.begin(f"more-{number}")
     await world.pass_time(1)
-    world.clock.set(jump)
+    world.wall.advance(jump)
     await world.pass_time(29, beats="alive")
     assert (await world.job("silent")).state == "running"
     assert (await world.job("stalled")).state == "stalled"
@@ -275,14 +258,14 @@ async def test_many_jobs_that_die_at_once_are_all_found_in_one_look(world: World
     count = PAGE + 10
     for number in range(count):
         await world.begin(f"j{number}")
-    world.clock.wall += 30
-    world.clock.steady += 30
+    world.wall.advance(30)
+    world.steady.advance(30)
     await world.leases.look()  # was away: grants
-    world.clock.wall += 15
-    world.clock.steady += 15
+    world.wall.advance(15)
+    world.steady.advance(15)
     waits = [await world.leases.look()]
-    world.clock.wall += 15
-    world.clock.steady += 15
+    world.wall.advance(15)
+    world.steady.advance(15)
     while (wait := await world.leases.look()) == 0:
         waits.append(wait)
     assert world.leases.tally.stalled == count
@@ -307,7 +290,7 @@ class Refusing:
 async def test_an_engine_that_was_away_is_no_silence_of_the_workers(world: World) -> None:
     """While the store cannot be asked no worker can be heard either; when it is back each job gets a fresh lease."""
     refusing = Refusing(world.engine)
-    leases = Leases(world.ledger, refusing, POLICY, world.clock.now, world.clock.monotonic)  # type: ignore[arg-type]
+    leases = Leases(world.ledger, refusing, POLICY, world.wall, world.steady)  # type: ignore[arg-type]
     world.leases = leases
     await world.begin()
     await world.pass_time(10)
@@ -327,9 +310,9 @@ async def test_a_worker_that_reports_while_its_job_is_judged_wins(world: World) 
     await world.pass_time(60)
     await world.begin()
     await world.pass_time(29)
-    world.clock.wall += 2
-    [due] = await world.engine.due(now=world.clock.wall)
-    elsewhere = Ledger(world.engine, policy=POLICY, now=world.clock.now)
+    world.wall.advance(2)
+    [due] = await world.engine.due(now=world.wall.now)
+    elsewhere = Ledger(world.engine, policy=POLICY, now=world.wall)
     await elsewhere.advance(WORKER, "j", Advance(current=2))
     await elsewhere.close()
     assert await world.ledger.settle_overdue(due) is None
@@ -341,17 +324,17 @@ async def test_a_broken_document_does_not_stand_before_the_others(world: World) 
     await world.pass_time(60)
     await world.begin()
     job = await world.job()
-    broken = replace(jobs.document(job, POLICY, replaces=0), key="job:broken", body=b"{", due_at=world.clock.wall)
+    broken = replace(jobs.document(job, POLICY, replaces=0), key="job:broken", body=b"{", due_at=world.wall.now)
     await world.engine.commit("default", [broken])
     assert await world.state_after(31) == "stalled"
     [due] = await world.engine.due(now=math.inf, limit=1)
     assert due.document.key == "job:j"
-    assert len(await world.engine.due(now=world.clock.wall + BROKEN_SECONDS)) == 2
+    assert len(await world.engine.due(now=world.wall.now + BROKEN_SECONDS)) == 2
 
 
 async def test_expired_documents_are_pruned_every_minute(world: World) -> None:
     """What has expired is gone within a minute, a full batch at once and the rest in the next look."""
-    note = inbox.create(Notify(user="u7", title="T"), notification_id="n", user="u7", now=world.clock.wall)
+    note = inbox.create(Notify(user="u7", title="T"), notification_id="n", user="u7", now=world.wall.now)
     writes = [
         replace(inbox.document(note, retention=10, replaces=None), key=f"notification:{number}")
         for number in range(1100)
@@ -367,7 +350,7 @@ async def test_expired_documents_are_pruned_every_minute(world: World) -> None:
 async def test_a_look_asks_for_the_next_one_when_something_will_be_due(world: World) -> None:
     """Nothing near: half a second. Something due in 0.2 s: 0.2 s."""
     assert await world.leases.look() == 0.5
-    await world.engine.commit("default", [Write("job:x", "job", b"{}", due_at=world.clock.wall + 0.2)])
+    await world.engine.commit("default", [Write("job:x", "job", b"{}", due_at=world.wall.now + 0.2)])
     assert await world.leases.look() == pytest.approx(0.2)
 
 
