@@ -117,6 +117,10 @@ class StreamEndpoint:
             if native and _is_over(subscriber, services):
                 await Response(status_code=204)(scope, receive, send)
                 return
+            if scope["method"] == "HEAD":  # an answer without a body has no end that anybody could wait for
+                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                await send({"type": "http.response.body"})
+                return
             await self._serve(services.hub, subscriber, receive, send)
         finally:
             services.hub.close(subscriber)
