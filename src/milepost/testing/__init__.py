@@ -1,4 +1,4 @@
-"""What tests of Milepost, and of engines for it, are written with. Needs pytest and anyio.
+"""What tests of Milepost, and of engines for it, are written with. Needs pytest, and anyio to run the suite.
 
 class TestMine(EngineContract):
     @pytest.fixture
@@ -8,11 +8,11 @@ class TestMine(EngineContract):
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
-import anyio
 import pytest
 
 pytest.register_assert_rewrite("milepost.testing.contract", "milepost.testing.shared")  # so that failures show values
@@ -50,4 +50,4 @@ async def wait_until(
             return
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {getattr(condition, '__name__', condition)}")
-        await anyio.sleep(every)
+        await asyncio.sleep(every)
