@@ -99,6 +99,11 @@ class Hub:
         found: dict[str, Any] = answer.json()
         return found
 
+    def notes(self, user: str) -> list[dict[str, Any]]:
+        """What this user alone was told, oldest first; the newest hundred."""
+        found = self.get("/notifications?limit=100", user)["notifications"]
+        return [note for note in reversed(found) if note["user"] == user]
+
     def job(self, job_id: str) -> dict[str, Any] | None:
         """A job, whoever owns it; None where there is none."""
         answer = self._get(f"/jobs/{job_id}", "looker", "admin")

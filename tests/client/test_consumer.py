@@ -113,7 +113,7 @@ async def test_nothing_is_missed_through_cuts(hub: Hub, relay: Relay, live: Asyn
             aclosing(consumer.open("/stream", steps=(0.05,))) as events,
         ):
             async for event in events:
-                if event.event == "notification":
+                if event.event == "notification" and event.data["notification"]["user"] == user:
                     told.append(event.data["notification"]["title"])
                     if told[-1] == "last":
                         return

@@ -77,7 +77,7 @@ def test_a_lost_answer_counts_once(hub: Hub, relay: Relay, job_id: str, user: st
     with Milepost(relay.url, token=worker(hub), deadline=10) as mp:
         with _meanwhile(heal_after(3)):
             [told] = mp.notify(user, title="Once")
-        assert [note["id"] for note in hub.get("/notifications", user)["notifications"]] == [told.id]
+        assert [note["id"] for note in hub.notes(user)] == [told.id]
 
         relay.turn("lose answers")
         with _meanwhile(heal_after(3)):
@@ -91,7 +91,7 @@ def test_a_lost_answer_counts_once(hub: Hub, relay: Relay, job_id: str, user: st
         found = hub.job(job_id)
         assert found is not None
         assert (found["state"], found["result"], found["attempt"]) == ("completed", "once", 1)
-        assert len(hub.get("/notifications", user)["notifications"]) == 2
+        assert len(hub.notes(user)) == 2
 
 
 class _meanwhile:  # noqa: N801 - read as a word after `with`
@@ -233,7 +233,7 @@ def test_the_environment_names_the_server(hub: Hub, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MILEPOST_TOKEN", worker(hub))
     with Milepost() as mp:
         mp.notify(user, title="x")
-    assert len(hub.get("/notifications", user)["notifications"]) == 1
+    assert len(hub.notes(user)) == 1
 
 
 def test_no_token_in_any_log(hub: Hub, relay: Relay, job_id: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,8 +53,8 @@ def run(hub: Hub, program: str, *arguments: str, code: int = 0, url: str | None 
 
 
 def titles(hub: Hub, user: str) -> list[str]:
-    """What the user was told, oldest first."""
-    return [note["title"] for note in reversed(hub.get("/notifications?limit=100", user)["notifications"])]
+    """What the user alone was told, oldest first."""
+    return [note["title"] for note in hub.notes(user)]
 
 
 @pytest.mark.parametrize("way", ["server", "engine"])

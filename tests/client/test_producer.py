@@ -167,6 +167,9 @@ def test_a_total_may_become_known(mp: Milepost, place: Place, job_id: str) -> No
         ({"counters": {"a": float("nan"), "b": 1}}, {"current": 5, "counters": {"b": 1}}),
         ({"total": float("inf")}, {"current": 5, "total": None}),
         ({"item": {"name": object()}}, {"current": 5, "item": None}),
+        ({"item": "R1"}, {"current": 5, "item": None}),
+        ({"counters": [1, 2]}, {"current": 5, "counters": {}}),
+        ({"counters": {1: 2}}, {"current": 5, "counters": {}}),
         ({"counters": {"not a name!": 1}}, {"current": 5, "counters": {}}),
         ({"current": 2**60}, {"current": 0}),
         ({"by": "three"}, {"current": 0}),
@@ -183,6 +186,19 @@ def test_advance_raises_nothing(
         job.advance(0, message="next")
         arrived(place, job_id, message="next")
     arrived(place, job_id, state="completed")
+
+
+def test_a_job_is_entered_once(mp: Milepost, place: Place, job_id: str) -> None:
+    """A job that was not entered cannot end, and one that was is not entered again: the program is mistaken."""
+    job = mp.job(job_id, title="Set")
+    with pytest.raises(RuntimeError, match="enter it"):
+        job.complete()
+    job.advance()
+    assert place.job(job_id) is None
+    with job:
+        pass
+    with pytest.raises(RuntimeError, match="already"), job:
+        pass
 
 
 def test_a_job_runs_again_under_its_id(mp: Milepost, place: Place, job_id: str) -> None:

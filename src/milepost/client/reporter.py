@@ -58,6 +58,7 @@ class AsyncReporter:
         self._in_flight = False
         self._failures = 0
         self._next = 0.0
+        self._leaving: asyncio.Task[None] | None = None
         self._pid = 0
         self._thread = 0
 
@@ -103,12 +104,7 @@ class AsyncReporter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.is_ours:
-            return
-        if isinstance(error, asyncio.CancelledError):
-            # In a task of its own: whoever cancels may cancel again while the last words are on their way.
-            await asyncio.shield(asyncio.ensure_future(self.leave(error)))
-        else:
+        if self.is_ours:
             await self.leave(error)
 
     def note(
@@ -135,11 +131,11 @@ class AsyncReporter:
                 self.total = pending["total"] = known
             if message is not None:
                 pending["message"] = _clean(message)
-            if counters:
+            if isinstance(counters, Mapping):
                 told = {name: number for name, value in counters.items() if (number := _number(value)) is not None}
                 pending["counters"] = {**pending.get("counters", {}), **told}
             if item is not ABSENT:
-                pending["item"] = item
+                pending["item"] = dict(item) if isinstance(item, Mapping) else item
             wake, self._signalled = not self._signalled, True
         if wake:
             self._wake_up()
@@ -155,6 +151,8 @@ class AsyncReporter:
 
     async def begin(self) -> None:
         """Start the job (or its next attempt) and the sender. Raises as ``fail`` does."""
+        if self._pid:
+            raise RuntimeError(f"job {self.id} was begun here already; every attempt has a job() of its own")
         job = (await self._line.deliver("start", self._start))["job"]
         self.attempt, self.total = job["attempt"], job["total"]
         self.current = job["current"]
@@ -234,6 +232,12 @@ class AsyncReporter:
 
     async def leave(self, error: BaseException | None) -> None:
         """End the job as its block was left, unless it has been told already how it ended."""
+        if self._leaving is None:
+            # In a task of its own: whoever cancels may cancel again while the last words are on their way.
+            self._leaving = asyncio.ensure_future(self._leave(error))
+        await asyncio.shield(self._leaving)
+
+    async def _leave(self, error: BaseException | None) -> None:
         if self._ended:
             return
         if self.cancelled or isinstance(error, JobCancelled):
@@ -262,6 +266,8 @@ class AsyncReporter:
             log.warning("job %s: its failure could not be reported: %s", self.id, untold)
 
     async def _end(self, verb: Any, fields: Mapping[str, Any], *, deadline: float | None = None) -> None:
+        if not self.is_ours:
+            raise RuntimeError(f"job {self.id} was not begun in this process; enter it with `with`")
         body = {**fields, "attempt": self.attempt}
         encode(body)  # refuse what is not JSON before anything is ended
         until = time.monotonic() + (self._line.deadline if deadline is None else deadline)
