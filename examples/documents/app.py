@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
@@ -37,7 +38,13 @@ from .workqueue import Request as Work
 from .workqueue import WorkQueue
 
 HERE: Final = Path(__file__).parent
-ASSETS: Final = {"/app.css": "text/css", "/app.js": "text/javascript", "/icon.svg": "image/svg+xml"}
+ASSETS: Final = {
+    "/app.css": "text/css",
+    "/form.css": "text/css",
+    "/jobs.css": "text/css",
+    "/app.js": "text/javascript",
+    "/icon.svg": "image/svg+xml",
+}
 SAMPLES: Final = {
     "case.csv": "text/csv",
     "case.json": "application/json",
@@ -170,7 +177,8 @@ class _Pages:
     async def read_case(self, request: Request) -> Response:
         """An uploaded file (``?name=``, its bytes as the body) as the fields of the form, or what is wrong with it."""
         try:
-            case = case_from_file(request.query_params.get("name", ""), await _body(request))
+            name, data = request.query_params.get("name", ""), await _body(request)
+            case = await run_in_threadpool(case_from_file, name, data)
         except BadCase as bad:
             return _refused(422, *bad.problems)
         return JSONResponse(case.to_json())
@@ -183,16 +191,17 @@ class _Pages:
         if not _same_origin(request):
             return _refused(403, "This must come from our own page.")
         try:
-            work = request_from_form(visitor, json.loads(await _body(request)))
+            # Files and checks in a thread: the hub's streams run in this loop, and must not wait for a disk.
+            work = await run_in_threadpool(request_from_form, visitor, json.loads(await _body(request)))
         except BadCase as bad:
             return _refused(422, *bad.problems)
         except (ValueError, RecursionError):
             return _refused(422, "This is not JSON.")
         # The job first, so that a job in the queue is always known to the hub. Should we end in between, the page sends
         # the form again under the same key, and finds the same job still queued.
-        if self._queue.find(work.id) is None:
+        if await run_in_threadpool(self._queue.find, work.id) is None:
             await self._milepost.start_job(work.id, kind="document", title=work.title, owner=visitor, notify=True)
-            self._queue.submit(work)
+            await run_in_threadpool(self._queue.submit, work)
         return JSONResponse({"job_id": work.id}, status_code=202)
 
     async def cancel(self, request: Request) -> Response:

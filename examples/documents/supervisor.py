@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
@@ -41,6 +42,9 @@ def run(
     ``engine`` is the hub's (a SQLite file in ``data_dir`` by default), ``output`` where documents are written,
     ``token_seconds`` how long a visitor's token lives. Raises SystemExit with a sentence where it cannot start.
     """
+    missing = [name for name in ("font_source_serif_pro", "jinja2", "reportlab") if find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"The demo needs {', '.join(missing)}: pip install 'milepost[demo]'")
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     held = _hold(data_dir)

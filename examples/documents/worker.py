@@ -112,14 +112,18 @@ class Steps:
 
     def begin(self, message: str, *, total: int | None = None) -> None:
         """The step before is done, this one begins. Raises JobCancelled."""
-        if self._done and self._pace:
-            time.sleep(self._pace)  # the visitor's wish, 0 at full speed
+        self._pause()
         self._job.advance(current=self._done, total=total, message=message)
         self._done += 1
 
     def end(self, message: str) -> None:
         """All is done. Raises JobCancelled."""
+        self._pause()
         self._job.advance(current=self._done, message=message)
+
+    def _pause(self) -> None:
+        if self._done and self._pace:
+            time.sleep(self._pace)  # the visitor's wish, 0 at full speed
 
 
 def make(request: Request, storage: Storage, steps: Steps) -> tuple[int, int]:
