@@ -33,6 +33,7 @@ log = logging.getLogger("milepost.server")
 # a peer that vanished without a word is found by its unacknowledged bytes; a heartbeat is sent every 15 s
 USER_TIMEOUT_MS: Final = 10_000
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+SEND_BUFFER: Final = 64 * 1024  # bytes that the kernel holds for a reader who stopped; by itself it takes up to 4 MB
 BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
 INTERRUPTED_DRAIN: Final = 1.0  # Ctrl-C is somebody at a terminal
@@ -151,6 +152,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     # Linux hands these on to every accepted connection; where they are unknown the heartbeat alone must do
     for name, value in {**KEEPALIVE, "TCP_USER_TIMEOUT": USER_TIMEOUT_MS}.items():
         option = getattr(socket, name, None)
