@@ -7,6 +7,7 @@ here waits but for work, or because the visitor asked for a slower pace.
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from .workqueue import ATTEMPTS, Claim, Request, WorkQueue
 SERVICE: Final = "documents"  # who page and worker are to the hub: what the one creates the other may report on
 DOCUMENT_SECONDS: Final = 20.0  # a visitor's template may loop for ever; nothing of ours takes a second
 KEEP_SECONDS: Final = 7 * 86_400.0  # as long as the hub keeps the job
+MEMORY_BYTES: Final = 2 * 1024**3  # of addresses: a template that asks for more is in error, not the machine
 LOOK_SECONDS: Final = 1.0  # how soon an idle worker finds a request that a dead one left
 
 _YEAR = 365 * 86_400.0
@@ -47,6 +49,8 @@ def service_token(secret: str) -> str:
 
 def work(*, url: str, secret: str, queue_folder: Path, output: Path) -> None:
     """Takes request after request, until the process is ended. ``url`` is the hub's; ``output`` is where files go."""
+    with contextlib.suppress(ValueError, OSError):  # some systems have no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     queue = WorkQueue(queue_folder)
     with Milepost(url, token=service_token(secret)) as milepost:
         while True:

@@ -131,6 +131,29 @@ def test_cancelling_stops_the_work(demo: Demo) -> None:
     assert not (demo.folder / "files" / queued).exists()
 
 
+def test_a_template_that_asks_for_all_memory(demo: Demo) -> None:
+    """Ten billion characters are the template's error; the worker, and the machine, live on."""
+    visitor = demo.visitor()
+    job = visitor.end_of(visitor.submit(kinds=["custom"], template="{{ 'x' * 10000000000 }}"))
+    assert job["error"]["code"] == "TEMPLATE_ERROR"
+    assert visitor.end_of(visitor.submit())["state"] == "completed"
+
+
+def test_a_request_that_kills_its_worker_is_given_up(demo: Demo) -> None:
+    """After five lost workers the sixth does not try: the job fails and says why."""
+    visitor = demo.visitor()
+    before = [visitor.submit(pace=1.0) for _ in range(2)]
+    for job in before:
+        visitor.when(job, lambda job: job["state"] == "running")
+    queued = visitor.submit()
+    (demo.folder / "queue" / "waiting" / queued / "attempts").write_text("5")
+    for job in before:
+        visitor.http.post(f"/documents/{job}/cancel")
+    failed = visitor.end_of(queued)
+    assert failed["error"]["code"] == "UNEXPECTED"
+    assert failed["error"]["message"] == "The worker was lost 5 times at this request."
+
+
 def test_a_finished_job_notifies_its_owner(demo: Demo) -> None:
     """One notification, unread, that leads to the download; nobody else has it."""
     visitor, other = demo.visitor(), demo.visitor()
