@@ -89,5 +89,6 @@ $(BUNDLE): web/node_modules/ready $(WEB)
 programs:
 	@scripts/need 'command -v chromium' chromium fonts-liberation
 	@scripts/need 'command -v curl' curl
+	@scripts/need 'command -v ip' iproute2
 
 .PHONY: help demo test check bench docs clean programs
