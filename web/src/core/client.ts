@@ -6,15 +6,15 @@ import { Frame, Store } from '../store/store.ts';
 import { baseOf, createHttp } from '../transport/http.ts';
 import { LADDER } from '../transport/ladder.ts';
 import { Connector } from './connector.ts';
-import { type Position, position } from './cursor.ts';
+import { type Position, position, reaches } from './cursor.ts';
 import { describe, type Policy, type Session, type SessionEvent } from './session.ts';
 import type {
-  AppNotification,
   Client,
   ClientEvents,
   ClientOptions,
   ConnectionState,
   Environment,
+  LifecycleEvent,
   Timing,
 } from './types.ts';
 import type { Delivery } from './wire.ts';
@@ -106,21 +106,18 @@ export function createClient(options: ClientOptions = {}): Client {
     if (!to) return;
     cursor = to;
     const at = position(to);
-    if (live || (mark && at && mark.epoch === at.epoch && at.revision > mark.revision)) mark = at;
+    if (live || reaches(at, mark)) mark = at;
     if (live && env.now() - savedAt >= CURSOR_EVERY_MS) {
       savedAt = env.now();
       vault.cursor = to;
     }
   }
 
-  function isNews(doc: AppNotification, at: Position | null): boolean {
-    return (
-      mark !== null &&
-      (at === null || at.epoch === mark.epoch) &&
-      doc.rev > mark.revision &&
-      // Not its later read mark.
-      doc.rev === doc.seq
-    );
+  /** Unless it has been read meanwhile, on another device. */
+  function tellCreated(id: string): void {
+    const { items } = notifications.store.getSnapshot();
+    const notification = items.find((item) => item.id === id);
+    if (notification?.status === 'unread') emit('notification.created', notification);
   }
 
   /** The one reducer: whatever the transport, a delivery has the same effect. */
@@ -133,8 +130,11 @@ export function createClient(options: ClientOptions = {}): Client {
       case 'notification': {
         const { notification, unread, asOf } = delivery;
         const fresh = notifications.put(notification);
-        if (fresh && isNews(fresh, position(delivery.cursor)))
-          frame.add(() => emit('notification.created', fresh));
+        const at = position(delivery.cursor);
+        // A later revision of it is only its read mark.
+        const created = fresh !== null && fresh.rev === fresh.seq;
+        if (created && mark && reaches(at, mark) && fresh.rev > mark.revision)
+          frame.add(() => tellCreated(fresh.id));
         advance(delivery.cursor);
         notifications.setUnread(unread, position(asOf));
         if (unread === null && fresh && live) notifications.recount();
@@ -167,16 +167,11 @@ export function createClient(options: ClientOptions = {}): Client {
   let resync: string | null = null;
 
   const pauses = new Map<symbol, string>();
-  let state: ConnectionState | null = null;
-  const connection = new Store<ConnectionState>(frame, () => {
-    state ??= Object.freeze(
-      describe(connector.session, policy, Object.freeze([...new Set(pauses.values())])),
-    );
-    return state;
-  });
+  const connection = new Store<ConnectionState>(frame, () =>
+    describe(connector.session, policy, [...new Set(pauses.values())]),
+  );
 
   function changed(session: Session, event: SessionEvent): void {
-    state = null;
     connection.invalidate();
     frame.add(announce);
     const { error } = session;
@@ -193,9 +188,10 @@ export function createClient(options: ClientOptions = {}): Client {
         break;
       case 'ended':
         log('ended', event.outcome.kind === 'ended' ? event.outcome.reason : error?.message);
-        if (error) options.onError?.(error);
+        if (event.outcome.kind !== 'ended') options.onError?.(event.outcome.error);
         break;
       case 'close':
+        if (event.error) options.onError?.(event.error);
         finish(session);
     }
   }
@@ -207,7 +203,7 @@ export function createClient(options: ClientOptions = {}): Client {
     jobs.stop();
     notifications.stop();
     clearTimeout(hiding);
-    if (closed !== 'signed-out' || typeof window === 'undefined') return;
+    if (closed !== 'signed-out') return;
     const event = new CustomEvent('milepost:signed-out', { cancelable: true });
     if (window.dispatchEvent(event) && options.loginUrl) window.location.assign(options.loginUrl);
   }
@@ -226,38 +222,38 @@ export function createClient(options: ClientOptions = {}): Client {
   function pause(reason = 'caller'): () => void {
     const key = Symbol(reason);
     pauses.set(key, reason);
+    connection.invalidate();
     connector.dispatch({ type: 'pause' });
     return () => {
-      if (pauses.delete(key) && pauses.size === 0) connector.dispatch({ type: 'resume' });
+      pauses.delete(key);
+      connection.invalidate();
+      if (!pauses.size) connector.dispatch({ type: 'resume' });
     };
   }
 
   let leave: (() => void) | null = null;
   let hiding: ReturnType<typeof setTimeout> | undefined;
   let show: (() => void) | null = null;
-  function watchPage(): void {
-    leave = env.lifecycle.subscribe((event) => {
-      switch (event) {
-        case 'hidden':
-          save();
-          if (options.hidden === 'keep') break;
-          clearTimeout(hiding);
+  function onPage(event: LifecycleEvent): void {
+    clearTimeout(hiding);
+    switch (event) {
+      case 'hidden':
+        save();
+        if (options.hidden !== 'keep')
           hiding = setTimeout(() => {
             show ??= pause('hidden');
           }, timing.hiddenGrace);
-          break;
-        case 'leave':
-          // The page may come back from the cache with its scripts frozen meanwhile and its socket dead.
-          save();
-          show ??= pause('left');
-          break;
-        default:
-          clearTimeout(hiding);
-          show?.();
-          show = null;
-          connector.poke();
-      }
-    });
+        break;
+      case 'leave':
+        // The page may come back from the cache, its scripts frozen meanwhile and its socket dead.
+        save();
+        show ??= pause('left');
+        break;
+      default:
+        show?.();
+        show = null;
+        connector.poke();
+    }
   }
 
   return {
@@ -276,9 +272,10 @@ export function createClient(options: ClientOptions = {}): Client {
       if (connector.session.phase !== 'idle') return;
       mark = position(vault.cursor);
       jobs.restore();
-      watchPage();
+      leave = env.lifecycle.subscribe(onPage);
       connector.dispatch({ type: 'start', rung: vault.rung });
       if (pauses.size) connector.dispatch({ type: 'pause' });
+      if (!env.lifecycle.isVisible()) onPage('hidden');
     },
     pause,
     retryNow: () => connector.poke(),

@@ -1,7 +1,7 @@
 import type { Http } from '../transport/http.ts';
 import { TRANSPORTS } from '../transport/ladder.ts';
 import type { ServerConfig } from '../transport/transport.ts';
-import { Failure } from './errors.ts';
+import type { Failure } from './errors.ts';
 import { deadline, IDLE, type Policy, type Session, type SessionEvent, step } from './session.ts';
 import type { Environment, TransportName } from './types.ts';
 import type { Delivery } from './wire.ts';
@@ -57,7 +57,7 @@ export class Connector {
     for (const [id, { abort }] of this.#live)
       if (id !== main && id !== probe) {
         this.#live.delete(id);
-        abort.abort(new Failure('network', 'Dropped.'));
+        abort.abort();
       }
     if (main && !this.#live.has(main)) void this.#connect(main, rung);
     if (probe && !this.#live.has(probe)) void this.#connect(probe, 0);

@@ -13,15 +13,12 @@ export class Failure extends Error implements ClientError {
   declare readonly problem?: string;
   declare readonly retryAfterMs?: number;
 
-  constructor(code: ErrorCode, message: string, details: Details = {}) {
-    super(message);
-    this.name = 'MilepostError';
+  constructor(code: ErrorCode, details: Details = {}) {
+    super(`milepost: ${[code, details.status, details.problem].filter(Boolean).join(' ')}`);
     this.code = code;
     Object.assign(this, details);
   }
 }
 
 export const asFailure = (error: unknown): Failure =>
-  error instanceof Failure
-    ? error
-    : new Failure('network', 'The server could not be reached.', { cause: error });
+  error instanceof Failure ? error : new Failure('network', { cause: error });

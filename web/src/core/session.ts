@@ -6,7 +6,13 @@
 import type { Outcome } from '../transport/transport.ts';
 import { backoff } from './backoff.ts';
 import type { Failure } from './errors.ts';
-import type { CloseReason, ConnectionState, Timing, TransportName } from './types.ts';
+import type {
+  CloseReason,
+  ConnectionState,
+  ConnectionStatus,
+  Timing,
+  TransportName,
+} from './types.ts';
 
 export const STRIKES = 3;
 export const FAILED_CONNECTS = 10;
@@ -199,8 +205,6 @@ function probeEnded(s: Session, outcome: Outcome, { rungs, timing }: Policy, now
     : next;
 }
 
-const REASONS = ['network', 'silent', 'timeout', 'token_expired', 'shutdown', 'overloaded'];
-
 function ended(
   s: Session,
   outcome: Outcome,
@@ -211,9 +215,8 @@ function ended(
   const { timing, rungs } = policy;
   const { now, roll, active } = ambient;
   const said = outcome.kind === 'ended' ? outcome.reason : outcome.error.code;
-  const why = REASONS.includes(said) ? said : 'other';
   const stable = lived >= timing.stable;
-  const next: Session = { ...s, ...REST, ...(stable && CALM), since: s.since ?? now, why };
+  const next: Session = { ...s, ...REST, ...(stable && CALM), since: s.since ?? now, why: said };
   const { attempt } = next;
   const notice = { notice: s.notice, lost: s.lost };
   const lower = s.rung < rungs.length - 1;
@@ -247,19 +250,14 @@ function ended(
 export function describe(s: Session, policy: Policy, paused: readonly string[]): ConnectionState {
   const { phase, attempt, retryAt, notice, error, closed: reason } = s;
   const transport = policy.rungs[s.rung] as TransportName;
-  const status =
-    phase === 'closed'
-      ? phase
-      : phase === 'idle' || phase === 'paused'
-        ? 'idle'
-        : phase === 'open'
-          ? transport === 'sse'
-            ? 'connected'
-            : 'polling'
-          : s.lost
-            ? 'error'
-            : s.opened || attempt
-              ? 'reconnecting'
-              : 'connecting';
+  const trying = s.lost ? 'error' : s.opened || attempt ? 'reconnecting' : 'connecting';
+  const status = {
+    idle: 'idle',
+    paused: 'idle',
+    closed: 'closed',
+    open: transport === 'sse' ? 'connected' : 'polling',
+    connecting: trying,
+    waiting: trying,
+  }[phase] as ConnectionStatus;
   return { status, transport, attempt, retryAt, notice, error, reason, paused };
 }

@@ -6,30 +6,24 @@ export function pageLifecycle(): Lifecycle {
   const emit = (event: LifecycleEvent) => {
     for (const listener of [...listeners]) listener(event);
   };
-  const isVisible = () => typeof document === 'undefined' || document.visibilityState === 'visible';
-  const onVisibility = () => emit(isVisible() ? 'visible' : 'hidden');
-  const onOnline = () => emit('online');
-  // Not `unload`: it would keep the page out of the back/forward cache.
-  const onLeave = () => emit('leave');
-  const onReturn = (event: PageTransitionEvent) => event.persisted && emit('return');
+  const isVisible = () => document.visibilityState === 'visible';
+  const heard: readonly (readonly [EventTarget | undefined, string, (event: Event) => void])[] = [
+    [globalThis.document, 'visibilitychange', () => emit(isVisible() ? 'visible' : 'hidden')],
+    [globalThis.window, 'online', () => emit('online')],
+    // Not `unload`: it would keep the page out of the back/forward cache.
+    [globalThis.window, 'pagehide', () => emit('leave')],
+    [globalThis.window, 'pageshow', (e) => (e as PageTransitionEvent).persisted && emit('return')],
+  ];
 
   return {
     isVisible,
     subscribe(listener) {
-      if (typeof window !== 'undefined' && listeners.size === 0) {
-        document.addEventListener('visibilitychange', onVisibility);
-        window.addEventListener('online', onOnline);
-        window.addEventListener('pagehide', onLeave);
-        window.addEventListener('pageshow', onReturn);
-      }
+      if (!listeners.size) for (const [on, type, hear] of heard) on?.addEventListener(type, hear);
       listeners.add(listener);
       return () => {
         listeners.delete(listener);
-        if (typeof window === 'undefined' || listeners.size > 0) return;
-        document.removeEventListener('visibilitychange', onVisibility);
-        window.removeEventListener('online', onOnline);
-        window.removeEventListener('pagehide', onLeave);
-        window.removeEventListener('pageshow', onReturn);
+        if (!listeners.size)
+          for (const [on, type, hear] of heard) on?.removeEventListener(type, hear);
       };
     },
   };

@@ -10,8 +10,8 @@ import { Versions } from './versions.ts';
 const AWAIT_MS = 60_000;
 const AWAIT_STEPS = [1000, 2000, 4000, 8000, 10_000];
 const SAVE_EVERY_MS = 1000;
-/** Ended jobs that nobody follows; the oldest go first. */
-const MAX_ENDED = 200;
+/** Beyond it, ended jobs that nobody follows are dropped, the oldest first. */
+const MAX_JOBS = 300;
 
 export const ended = ({ state }: { readonly state: string }): boolean =>
   state === 'completed' || state === 'failed' || state === 'cancelled';
@@ -29,6 +29,8 @@ interface Entry {
   /** The attempt whose end has been told, or is about to be. */
   told: number;
   due: boolean;
+  /** The page has its store, which therefore stays the same object. */
+  handed: boolean;
 }
 
 export interface JobsOptions {
@@ -46,13 +48,10 @@ export class Jobs {
   readonly #options: JobsOptions;
   readonly #versions = new Versions<Job>();
   readonly #entries = new Map<string, Entry>();
-  /** Ids whose store the page has; that one stays the same object. */
-  readonly #handed = new Set<string>();
   readonly #dirty = new Set<string>();
   readonly #unsaved = new Map<string, StoredJob | null>();
   #saving: ReturnType<typeof setTimeout> | undefined;
   readonly #asking = new Map<string, AbortController>();
-  #active = 0;
   #round = 0;
 
   constructor(options: JobsOptions) {
@@ -62,7 +61,7 @@ export class Jobs {
 
   /** Some job has not ended. */
   busy(): boolean {
-    return this.#active > 0;
+    return [...this.#versions.docs.values()].some((job) => !ended(job));
   }
 
   restore(): void {
@@ -71,15 +70,15 @@ export class Jobs {
   }
 
   get(id: string): JobStore {
-    this.#handed.add(id);
-    return this.#entry(id).facade;
+    const entry = this.#entry(id);
+    entry.handed = true;
+    return entry.facade;
   }
 
   put(job: Job | Gone): void {
     const before = this.#versions.docs.get(job.id);
     if (!this.#versions.put(job)) return;
     const after = this.#versions.docs.get(job.id);
-    this.#active += Number(!!after && !ended(after)) - Number(!!before && !ended(before));
     const entry = this.#entry(job.id);
     entry.missing = !after;
     if (entry.restored?.expired && (!after || ended(after))) {
@@ -102,7 +101,6 @@ export class Jobs {
   /** Everything has been read: what is followed and did not come has to be asked for. */
   live(): void {
     for (const id of this.#versions.settle()) this.#touch(id);
-    this.#active = [...this.#versions.docs.values()].filter((job) => !ended(job)).length;
     for (const [id, entry] of this.#entries)
       if (tracked(entry) && !this.#versions.docs.has(id)) void this.#await(id);
   }
@@ -156,6 +154,7 @@ export class Jobs {
         released: false,
         told: 0,
         due: false,
+        handed: false,
       };
       this.#entries.set(id, entry);
     }
@@ -180,22 +179,20 @@ export class Jobs {
 
   #settled(store: Store<JobSnapshot>, signal?: AbortSignal): Promise<JobSnapshot> {
     return new Promise((resolve, reject) => {
-      let leave = () => {};
       const look = () => {
         const job = store.getSnapshot();
         if (!ended(job) && job.state !== 'gone') return;
         leave();
-        signal?.removeEventListener('abort', abort);
         resolve(job);
       };
+      const leave = store.subscribe(look);
       const abort = () => {
         leave();
         reject(signal?.reason);
       };
-      if (signal?.aborted) return abort();
-      leave = store.subscribe(look);
       signal?.addEventListener('abort', abort, { once: true });
-      look();
+      if (signal?.aborted) abort();
+      else look();
     });
   }
 
@@ -248,20 +245,19 @@ export class Jobs {
     const entry = this.#entry(id);
     const job = this.#versions.docs.get(id);
     const common = { stale: !job, tracked: tracked(entry) };
-    if (job) return Object.freeze({ ...job, ...common });
+    if (job) return { ...job, ...common };
     const state = entry.missing ? 'gone' : 'unknown';
     const { total, current } = entry.restored ?? EMPTY_JOB;
     const percent = total ? Math.round((1000 * (current ?? 0)) / total) / 10 : null;
-    return Object.freeze({ ...EMPTY_JOB, state, ...entry.restored, ...common, id, percent });
+    return { ...EMPTY_JOB, state, ...entry.restored, ...common, id, percent };
   }
 
   #list(): readonly JobSnapshot[] {
     const ids = new Set(this.#versions.docs.keys());
     for (const [id, entry] of this.#entries) if (tracked(entry)) ids.add(id);
-    const jobs = [...ids].map((id) => this.#entry(id).store.getSnapshot());
-    return jobs.sort((a, b) =>
-      a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0,
-    );
+    return [...ids]
+      .map((id) => this.#entry(id).store.getSnapshot())
+      .sort((a, b) => +(a.created_at < b.created_at) - +(a.created_at > b.created_at));
   }
 
   #touch(id: string): void {
@@ -285,23 +281,18 @@ export class Jobs {
     }
     this.#dirty.clear();
     if (this.#unsaved.size) this.#saving ??= setTimeout(() => this.save(), SAVE_EVERY_MS);
-    if (this.#versions.docs.size > MAX_ENDED) this.#trim();
+    for (const [id, job] of this.#versions.docs) {
+      if (this.#versions.docs.size <= MAX_JOBS) break;
+      const entry = this.#entry(id);
+      if (!ended(job) || tracked(entry)) continue;
+      this.#versions.docs.delete(id);
+      if (!entry.handed) this.#entries.delete(id);
+    }
   };
 
   #stored(job: JobSnapshot): StoredJob {
     const { state, attempt, rev, current, total } = job;
     return { state, attempt, rev, current, total, at: this.#options.now() };
-  }
-
-  #trim(): void {
-    const idle = [...this.#versions.docs.values()].filter(
-      (job) => ended(job) && !tracked(this.#entry(job.id)),
-    );
-    idle.sort((a, b) => a.rev - b.rev);
-    for (const { id } of idle.slice(0, Math.max(0, idle.length - MAX_ENDED))) {
-      this.#versions.docs.delete(id);
-      if (!this.#handed.has(id)) this.#entries.delete(id);
-    }
   }
 }
 

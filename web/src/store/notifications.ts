@@ -19,9 +19,11 @@ const MAX_ITEMS = 500;
 const COUNT_JITTER_MS = 2000;
 
 /** A change that the server has not confirmed yet. */
-type Pending =
-  | { readonly verb: 'read' | 'archive'; readonly id: string }
-  | { readonly verb: 'read-all'; readonly upTo: number };
+interface Pending {
+  readonly verb: 'read' | 'archive' | 'read-all';
+  readonly id: string;
+  readonly upTo: number;
+}
 
 export interface NotificationsOptions {
   readonly http: Http;
@@ -61,17 +63,18 @@ export class Notifications {
 
   /** The document where it is new to us, else null. */
   put(doc: AppNotification | Gone): AppNotification | null {
-    const known = this.#versions.docs.has(doc.id);
-    if (!this.#versions.put(doc)) return null;
+    const { docs } = this.#versions;
+    const known = docs.has(doc.id);
+    const shown = !isGone(doc) && doc.status !== 'archived';
+    if (!this.#versions.put(shown ? doc : { id: doc.id, rev: doc.rev, gone: true })) return null;
     this.store.invalidate();
-    if (isGone(doc)) return null;
-    if (this.#versions.docs.size > MAX_ITEMS) {
-      let oldest = doc;
-      for (const other of this.#versions.docs.values()) if (other.seq < oldest.seq) oldest = other;
-      this.#versions.docs.delete(oldest.id);
+    const oldest = docs.size > MAX_ITEMS && this.store.getSnapshot().items.at(-1);
+    if (oldest) {
+      docs.delete(oldest.id);
       this.#more = true;
+      this.store.invalidate();
     }
-    return known ? null : doc;
+    return shown && !known ? doc : null;
   }
 
   /** The server's count as of a revision; the newest one counts, in whatever order they come. */
@@ -125,66 +128,61 @@ export class Notifications {
     clearTimeout(this.#counting);
   }
 
-  #isUnread(doc: AppNotification): boolean {
-    return doc.status === 'unread' && doc.seq > this.#readUpTo;
-  }
-
   #compute(): NotificationsSnapshot {
     const pending = new Set<string>();
     const archived = new Set<string>();
     let readUpTo = this.#readUpTo;
-    for (const change of this.#pending) {
-      if (change.verb === 'read-all') readUpTo = Math.max(readUpTo, change.upTo);
-      else pending.add(change.id);
-      if (change.verb === 'archive') archived.add(change.id);
+    for (const { verb, id, upTo } of this.#pending) {
+      if (id) pending.add(id);
+      if (verb === 'archive') archived.add(id);
+      readUpTo = Math.max(readUpTo, upTo);
     }
     const items: AppNotification[] = [];
     let unread = this.#unread;
     let newer = 0;
     for (const doc of this.#versions.docs.values()) {
-      if (doc.status === 'archived') continue;
-      const was = this.#isUnread(doc);
-      const is = was && !pending.has(doc.id) && doc.seq > readUpTo;
+      const { id, seq } = doc;
+      const was = doc.status === 'unread' && seq > this.#readUpTo;
+      const is = was && seq > readUpTo && !pending.has(id);
       if (was && !is) unread -= 1;
       if (is) newer += 1;
-      if (archived.has(doc.id)) continue;
       const status = is ? 'unread' : 'read';
-      items.push(doc.status === status ? doc : Object.freeze({ ...doc, status }));
+      if (!archived.has(id)) items.push(doc.status === status ? doc : { ...doc, status });
     }
-    // While "read all" is under way, only what is newer than it can be unread.
-    if (readUpTo > this.#readUpTo) unread = newer;
-    items.sort((a, b) => b.seq - a.seq);
-    return Object.freeze({
-      items: Object.freeze(items),
-      unreadCount: Math.max(0, unread),
+    return {
+      items: items.sort((a, b) => b.seq - a.seq),
+      // While "read all" is under way, only what is newer than it can be unread.
+      unreadCount: Math.max(0, readUpTo > this.#readUpTo ? newer : unread),
       hasMore: this.#more,
       status: this.#ready ? 'ready' : 'loading',
       pending,
-    });
+    };
   }
 
   async #each(verb: 'read' | 'archive', ids: readonly string[]): Promise<Result> {
     const results = await Promise.all(
-      ids.map((id) =>
-        this.#change({ verb, id }, `notifications/${encodeURIComponent(id)}/${verb}`, {}, () => {
-          const doc = this.#versions.docs.get(id);
-          const status = verb === 'read' ? 'read' : 'archived';
+      ids.map((id) => {
+        const path = `notifications/${encodeURIComponent(id)}/${verb}`;
+        return this.#change({ verb, id, upTo: 0 }, path, {}, () => {
+          const { docs } = this.#versions;
+          const doc = docs.get(id);
+          if (verb === 'archive') docs.delete(id);
           // The same revision: whatever the server sends next replaces it.
-          if (doc && doc.status !== 'archived')
-            this.#versions.docs.set(id, Object.freeze({ ...doc, status }));
-        }),
-      ),
+          else if (doc) docs.set(id, { ...doc, status: 'read' });
+        });
+      }),
     );
     return results.find(({ ok }) => !ok) ?? { ok: true };
   }
 
-  #markAllRead(): Promise<Result> {
+  async #markAllRead(): Promise<Result> {
     const newest = this.store.getSnapshot().items[0];
-    if (!newest) return Promise.resolve({ ok: true });
-    const change: Pending = { verb: 'read-all', upTo: newest.seq };
-    return this.#change(change, 'notifications/read-all', { up_to: newest.id }, () => {
-      this.#readUpTo = Math.max(this.#readUpTo, newest.seq);
-    });
+    if (!newest) return { ok: true };
+    const { id, seq: upTo } = newest;
+    const change = { verb: 'read-all', id: '', upTo } as const;
+    return this.#change(change, 'notifications/read-all', { up_to: id }, () =>
+      this.setReadUpTo(upTo),
+    );
   }
 
   /** Shows the change, asks the server, then keeps it or takes it back. */

@@ -13,11 +13,10 @@ export class Frame {
     if (this.#scheduled) return;
     this.#scheduled = true;
     const timer = setTimeout(() => this.flush(), LATEST_MS);
-    if (typeof requestAnimationFrame === 'function')
-      requestAnimationFrame(() => {
-        clearTimeout(timer);
-        this.flush();
-      });
+    requestAnimationFrame(() => {
+      clearTimeout(timer);
+      this.flush();
+    });
   }
 
   flush(): void {

@@ -35,7 +35,7 @@ const changes =
         if (Array.isArray(answer.transports)) config.transports = answer.transports;
       }
       if (config.transports && !config.transports.includes(name))
-        return { kind: 'disabled', error: new Failure('http', `No ${name} here.`) };
+        return { kind: 'disabled', error: new Failure('http') };
       const base = timing.poll ?? config.pollMs;
       for (let interval = 0; ; ) {
         // A hidden page asks for nothing; it catches up when it shows.
@@ -44,7 +44,7 @@ const changes =
         const hold = name === 'long-poll' && interval > 0;
         const wait = hold ? (timing.longPoll ?? config.longPollMs) : 0;
         const late = setTimeout(
-          () => run.abort.abort(new Failure('timeout', 'No answer in time.')),
+          () => run.abort.abort(new Failure('timeout')),
           wait + timing.connect,
         );
         const startedAt = env.now();
@@ -52,7 +52,7 @@ const changes =
         const page = readPage(
           await http.json('changes', { query, signal }).finally(() => clearTimeout(late)),
         );
-        if (!page) throw new Failure('protocol', 'The answer was not a page of changes.');
+        if (!page) throw new Failure('protocol');
         run.alive();
         for (const delivery of page.deliveries) run.deliver(delivery);
         if (page.more) continue;

@@ -42,7 +42,7 @@ export function createHttp(
         : await (kind === 'bearer'
             ? auth.getToken(reason, signal)
             : auth.getTicket(reason, signal));
-    if (kind !== 'cookie' && !secret) throw new Failure('signed-out', 'Signed out.');
+    if (kind !== 'cookie' && !secret) throw new Failure('signed-out');
 
     const url = new URL(`api/${path}`, base);
     for (const [name, value] of Object.entries({
@@ -70,15 +70,11 @@ export function createHttp(
     // Not every refusal comes from our server, and not every one is JSON.
     const { code } = fields(await response.json().catch(() => null));
     const wait = retryAfter(response.headers.get('retry-after'), env.now());
-    throw new Failure(
-      status === 401 ? 'signed-out' : status === 403 ? 'forbidden' : 'http',
-      `The server answered ${status}.`,
-      {
-        status,
-        ...(typeof code === 'string' && { problem: code }),
-        ...(wait !== undefined && { retryAfterMs: wait }),
-      },
-    );
+    throw new Failure(status === 401 ? 'signed-out' : status === 403 ? 'forbidden' : 'http', {
+      status,
+      ...(typeof code === 'string' && { problem: code }),
+      ...(wait !== undefined && { retryAfterMs: wait }),
+    });
   }
 
   async function request(path: string, call: Call = {}): Promise<Response> {
@@ -102,7 +98,7 @@ export function createHttp(
       } catch (error) {
         if (call?.signal?.aborted) throw asFailure(call.signal.reason);
         // A login page or a captive portal answers 200 with HTML.
-        throw new Failure('protocol', 'The answer was not JSON.', { cause: error });
+        throw new Failure('protocol', { cause: error });
       }
     },
   };

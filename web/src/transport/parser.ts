@@ -38,7 +38,6 @@ export function createParser(
         else if (field === 'id' && !value.includes('\0')) id = value;
       }
     }
-    if (rest.length + data.length > MAX_EVENT_CHARS)
-      throw new Failure('protocol', 'An event was too long.');
+    if (rest.length + data.length > MAX_EVENT_CHARS) throw new Failure('protocol');
   };
 }

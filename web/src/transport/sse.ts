@@ -11,15 +11,15 @@ const CUT_OFF_MS = 1000;
 export async function sse(run: Run): Promise<Outcome> {
   const { env, timing, config, abort } = run;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const limit = (ms: number, what: string) => {
+  const limit = (ms: number) => {
     clearTimeout(timer);
-    timer = setTimeout(() => abort.abort(new Failure('timeout', what)), ms);
+    timer = setTimeout(() => abort.abort(new Failure('timeout')), ms);
   };
 
   let lastByte = 0;
   let events = 0;
   let goodbye: Outcome | null = null;
-  const silent = () => abort.abort(new Failure('silent', 'The stream went silent.'));
+  const silent = () => abort.abort(new Failure('silent'));
   const watch = () => {
     const silence = timing.silence ?? 2 * config.heartbeatMs + 5000;
     const left = lastByte + silence - env.now();
@@ -53,7 +53,7 @@ export async function sse(run: Run): Promise<Outcome> {
   });
 
   try {
-    limit(timing.connect, 'No answer in time.');
+    limit(timing.connect);
     const { status, headers, body } = await run.http.request('stream', {
       query: { dialect: 'milepost', after: run.cursor(), reason: run.reason },
       accept: 'text/event-stream, application/problem+json',
@@ -61,10 +61,10 @@ export async function sse(run: Run): Promise<Outcome> {
       reason: run.auth,
     });
     if (status === 204 || !body)
-      return { kind: 'disabled', error: new Failure('http', 'No stream here.', { status }) };
+      return { kind: 'disabled', error: new Failure('http', { status }) };
     if (!/^text\/event-stream\b/i.test(headers.get('content-type') ?? ''))
-      return failed(new Failure('protocol', 'The answer was not an event stream.'), true);
-    limit(timing.firstByte, 'The stream stayed mute.');
+      return failed(new Failure('protocol'), true);
+    limit(timing.firstByte);
     const openedAt = env.now();
     const reader = body.getReader();
     const decoder = new TextDecoder();
@@ -83,7 +83,7 @@ export async function sse(run: Run): Promise<Outcome> {
       }
     }
     const cut = !events && env.now() - openedAt < CUT_OFF_MS;
-    return failed(new Failure('network', 'The stream ended.'), cut);
+    return failed(new Failure('network'), cut);
   } catch (thrown) {
     const error = asFailure(abort.signal.aborted ? abort.signal.reason : thrown);
     if (error.problem === 'streaming_disabled') return { kind: 'disabled', error };

@@ -31,7 +31,7 @@ export function useAnnouncer(): Announcer {
 }
 
 function create(): Announcer {
-  const region = el('div', { role: 'status', class: 'milepost-announcer' });
+  const region = el('div', 'announcer', { role: 'status' });
   // It has to exist, empty, before it says something.
   document.body.append(region);
   const unfollow = followModals([region]);

@@ -1,6 +1,6 @@
 import type { AppNotification, Client, Unsubscribe } from '../core/types.ts';
 import { useAnnouncer } from './announcer.ts';
-import { el, ICONS, icon, nextId, safeHref, setAttribute, setText } from './dom.ts';
+import { button, el, ICONS, icon, nextId, safeHref, setAttribute, setText } from './dom.ts';
 import { fill, type Labels, labelsOf } from './labels.ts';
 import { since } from './since.ts';
 
@@ -29,37 +29,29 @@ export function attachBell(
   const panelId = nextId();
   const headingId = nextId();
 
-  const badge = el('span', { class: 'milepost-badge', 'aria-hidden': 'true' });
-  const button = el(
-    'button',
-    {
-      type: 'button',
-      class: 'milepost-bell',
-      'aria-label': labels.bell,
-      'aria-haspopup': 'dialog',
-      'aria-expanded': 'false',
-      'aria-controls': panelId,
-    },
-    icon(ICONS.bell),
-    badge,
-  );
-  const allRead = el('button', { type: 'button', class: 'milepost-action' }, labels.markAllRead);
-  const list = el('ul', { class: 'milepost-inbox-list' });
-  const empty = el('p', { class: 'milepost-empty' });
-  const older = el('button', { type: 'button', class: 'milepost-older' }, labels.loadOlder);
-  const problem = el('p', { class: 'milepost-problem' });
-  const heading = el('h2', { id: headingId, tabindex: '-1' }, labels.bell);
+  const badge = el('span', 'badge', { 'aria-hidden': 'true' });
+  const bell = button('bell', icon(ICONS.bell), badge);
+  bell.setAttribute('aria-haspopup', 'dialog');
+  bell.setAttribute('aria-expanded', 'false');
+  bell.setAttribute('aria-controls', panelId);
+  const allRead = button('action', labels.markAllRead);
+  const list = el('ul', 'inbox-list');
+  const empty = el('p', 'empty');
+  const older = button('older', labels.loadOlder);
+  const problem = el('p', 'problem');
+  const heading = el('h2', 'heading', { id: headingId, tabindex: '-1' }, labels.bell);
   const panel = el(
     'div',
-    { id: panelId, class: 'milepost-inbox', role: 'dialog', 'aria-labelledby': headingId },
-    el('div', { class: 'milepost-inbox-head' }, heading, allRead),
+    'inbox',
+    { id: panelId, role: 'dialog', 'aria-labelledby': headingId },
+    el('div', 'inbox-head', {}, heading, allRead),
     problem,
     list,
     empty,
     older,
   );
   panel.hidden = true;
-  const root = el('div', { class: 'milepost-bell-root' }, button, panel);
+  const root = el('div', 'bell-root', {}, bell, panel);
   target.append(root);
 
   const rows = new Map<string, Row>();
@@ -78,34 +70,25 @@ export function attachBell(
     const unread = item.status === 'unread';
     const heading = title || text;
     const name: (Node | string)[] = [];
-    if (unread) name.push(el('span', { class: 'milepost-hidden' }, `${labels.unread} `));
-    name.push(el('span', { class: 'milepost-title', dir: 'auto' }, heading));
-    if (text !== heading) name.push(el('span', { class: 'milepost-text', dir: 'auto' }, text));
+    if (unread) name.push(el('span', 'hidden', {}, `${labels.unread} `));
+    name.push(el('span', 'title', { dir: 'auto' }, heading));
+    if (text !== heading) name.push(el('span', 'text', { dir: 'auto' }, text));
     const href = safeHref(item.href);
-    const open = href
-      ? el('a', { class: 'milepost-row', href }, ...name)
-      : el('button', { type: 'button', class: 'milepost-row' }, ...name);
+    const open = href ? el('a', 'row', { href }, ...name) : button('row', ...name);
     open.addEventListener('click', () => {
       if (store.getSnapshot().items.find((now) => now.id === id)?.status === 'unread')
         void run(store.markRead(id));
     });
-    const time = el('time', { class: 'milepost-note', datetime: created_at });
+    const time = el('time', 'note', { datetime: created_at });
     setText(time, since(created_at, Date.now()));
-    const archive = el(
-      'button',
-      {
-        type: 'button',
-        class: 'milepost-close',
-        'aria-label': fill(labels.archive, { title: heading }),
-      },
-      icon(ICONS.close),
-    );
+    const archive = button('close', icon(ICONS.close));
+    archive.setAttribute('aria-label', fill(labels.archive, { title: heading }));
     archive.addEventListener('click', () => {
       const next = root.nextElementSibling ?? root.previousElementSibling;
       (next?.querySelector<HTMLElement>('.milepost-row') ?? panel.querySelector('h2'))?.focus();
       void run(store.archive(id));
     });
-    const root = el('li', { 'data-tone': level }, open, time, archive);
+    const root = el('li', 'item', { 'data-tone': level }, open, time, archive);
     if (unread) root.dataset.unread = '';
     return { root, item, time };
   }
@@ -117,23 +100,18 @@ export function attachBell(
         root.remove();
         rows.delete(id);
       }
-    let place: Element | null = list.firstElementChild;
-    for (const item of items) {
+    for (const [place, item] of items.entries()) {
       const known = rows.get(item.id);
-      if (known?.item === item) {
-        if (known.root === place) place = place.nextElementSibling;
-        else list.insertBefore(known.root, place);
-        continue;
-      }
-      const made = row(item);
-      rows.set(item.id, made);
-      if (known) {
+      const now = known?.item === item ? known : row(item);
+      rows.set(item.id, now);
+      if (known && known !== now) {
         const focused = known.root.contains(document.activeElement);
-        if (known.root === place) place = place.nextElementSibling;
-        known.root.replaceWith(made.root);
-        if (made.root.nextElementSibling !== place) list.insertBefore(made.root, place);
-        if (focused) made.root.querySelector<HTMLElement>('.milepost-row')?.focus();
-      } else list.insertBefore(made.root, place);
+        known.root.replaceWith(now.root);
+        if (focused) now.root.querySelector<HTMLElement>('.milepost-row')?.focus();
+      }
+      // Rows that are in their place already are not touched: moving one would take its focus away.
+      const there = list.children[place];
+      if (there !== now.root) list.insertBefore(now.root, there ?? null);
     }
   }
 
@@ -142,7 +120,7 @@ export function attachBell(
     setText(badge, unreadCount > 99 ? '99+' : String(unreadCount));
     badge.hidden = unreadCount === 0;
     const name = unreadCount ? fill(labels.bellUnread, { n: unreadCount }) : labels.bell;
-    setAttribute(button, 'aria-label', name);
+    setAttribute(bell, 'aria-label', name);
     announce(unreadCount, status === 'ready');
     // What nobody sees need not be drawn.
     if (panel.hidden) return;
@@ -159,7 +137,7 @@ export function attachBell(
     told = unread;
     if (!rises || performance.now() - said < ANNOUNCE_EVERY_MS) return;
     said = performance.now();
-    announcer.announce('bell', fill(labels.newNotifications, { n: unread }));
+    announcer.announce('bell', fill(labels.bellUnread, { n: unread }));
   }
 
   function place(): void {
@@ -173,7 +151,7 @@ export function attachBell(
   function open(): void {
     if (!panel.hidden) return;
     panel.hidden = false;
-    button.setAttribute('aria-expanded', 'true');
+    bell.setAttribute('aria-expanded', 'true');
     draw();
     for (const { time, item } of rows.values()) setText(time, since(item.created_at, Date.now()));
     place();
@@ -185,8 +163,8 @@ export function attachBell(
     const focused = panel.contains(document.activeElement);
     panel.hidden = true;
     problem.hidden = true;
-    button.setAttribute('aria-expanded', 'false');
-    if (focused) button.focus();
+    bell.setAttribute('aria-expanded', 'false');
+    if (focused) bell.focus();
   }
 
   const onOutside = (event: Event) => {
@@ -204,7 +182,7 @@ export function attachBell(
   };
 
   problem.hidden = true;
-  button.addEventListener('click', () => (panel.hidden ? open() : close()));
+  bell.addEventListener('click', () => (panel.hidden ? open() : close()));
   allRead.addEventListener('click', () => {
     heading.focus();
     void run(store.markAllRead());

@@ -15,7 +15,7 @@ export function attachConnection(
 ): Unsubscribe {
   const labels = labelsOf(options.labels);
   const announcer = useAnnouncer();
-  const notice = el('p', { class: 'milepost-connection' });
+  const notice = el('p', 'connection');
   notice.hidden = true;
   target.append(notice);
 

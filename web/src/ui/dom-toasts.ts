@@ -1,4 +1,4 @@
-import { el, followModals, ICONS, icon, nextId, setAttribute, setText } from './dom.ts';
+import { button, el, followModals, ICONS, icon, nextId, setAttribute, setText } from './dom.ts';
 import { fill, type Labels, labelsOf } from './labels.ts';
 import type { ToastHost, ToastModel, ToastRenderer } from './renderer.ts';
 
@@ -21,8 +21,8 @@ interface Parts {
 /** The toasts of this package: a labelled list at the edge of the page, usable by keyboard. */
 export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): ToastRenderer {
   const labels = labelsOf(options.labels);
-  const list = el('ul');
-  const section = el('section', { class: 'milepost-toasts', 'aria-label': labels.region }, list);
+  const list = el('ul', 'toast-list');
+  const section = el('section', 'toasts', { 'aria-label': labels.region }, list);
   const toasts = new Map<string, Parts>();
   let host: ToastHost | null = null;
   /** Where the focus was before it came to the toasts. */
@@ -62,18 +62,18 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
     const titleId = nextId();
     const noteId = nextId();
     const parts: Parts = {
-      root: el('li', { class: 'milepost-toast' }),
-      icon: el('span', { class: 'milepost-mark' }),
-      title: el('p', { class: 'milepost-title', id: titleId, dir: 'auto' }),
-      text: el('p', { class: 'milepost-text', dir: 'auto' }),
-      code: el('code', { class: 'milepost-code' }),
-      note: el('p', { class: 'milepost-note', id: noteId }),
-      actions: el('div', { class: 'milepost-actions' }),
-      close: el('button', { type: 'button', class: 'milepost-close' }, icon(ICONS.close)),
+      root: el('li', 'toast'),
+      icon: el('span', 'mark'),
+      title: el('p', 'title', { id: titleId, dir: 'auto' }),
+      text: el('p', 'text', { dir: 'auto' }),
+      code: el('code', 'code'),
+      note: el('p', 'note', { id: noteId }),
+      actions: el('div', 'actions'),
+      close: button('close', icon(ICONS.close)),
       bar: null,
       model,
     };
-    const body = el('div', { class: 'milepost-body' });
+    const body = el('div', 'body');
     body.append(parts.title, parts.text, parts.code, parts.note, parts.actions);
     parts.root.append(parts.icon, body, parts.close);
     parts.close.addEventListener('click', () => closeByUser(parts));
@@ -103,17 +103,11 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
       actions.dataset.key = key;
       actions.replaceChildren();
       if (link)
-        actions.append(
-          el(
-            'a',
-            { class: 'milepost-action', href: link.href, 'aria-label': link.name },
-            link.label,
-          ),
-        );
+        actions.append(el('a', 'action', { href: link.href, 'aria-label': link.name }, link.label));
       if (action) {
-        const button = el('button', { type: 'button', class: 'milepost-action' }, action.label);
-        button.addEventListener('click', () => parts.model.action?.run());
-        actions.append(button);
+        const act = button('action', action.label);
+        act.addEventListener('click', () => parts.model.action?.run());
+        actions.append(act);
       }
       actions.hidden = !link && !action;
     }
@@ -127,8 +121,7 @@ export function domToasts(options: { readonly labels?: Partial<Labels> } = {}): 
       return;
     }
     if (!parts.bar) {
-      parts.bar = el('progress', {
-        class: 'milepost-bar',
+      parts.bar = el('progress', 'bar', {
         'aria-labelledby': parts.title.id,
         'aria-describedby': parts.note.id,
       });

@@ -1,13 +1,19 @@
 /** Elements from text and attributes only: no string is ever read as HTML. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
+  name: string,
   attributes: Readonly<Record<string, string>> = {},
   ...children: (Node | string)[]
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
+  element.className = `milepost-${name}`;
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+export function button(name: string, ...children: (Node | string)[]): HTMLButtonElement {
+  return el('button', name, { type: 'button' }, ...children);
 }
 
 const SVG = 'http://www.w3.org/2000/svg';

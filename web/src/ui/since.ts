@@ -4,14 +4,12 @@ const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
   ['minute', 60],
 ];
 
-/** "5 min. ago" in the page's language; a date after a week. */
+/** "5 min. ago" in the page's language. */
 export function since(time: string, now: number): string {
   const at = Date.parse(time);
   if (Number.isNaN(at)) return '';
   const locale = document.documentElement.lang || undefined;
   const seconds = Math.max(0, (now - at) / 1000);
-  if (seconds >= 7 * 86_400)
-    return new Intl.DateTimeFormat(locale, { dateStyle: 'medium' }).format(at);
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' });
   for (const [unit, size] of UNITS)
     if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);

@@ -133,16 +133,12 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     if (before?.attempt === attempt && before.state === (done ? state : '') && before.step >= step)
       return;
     announced.set(job.id, { attempt, state: done ? state : '', step });
-    let text: string;
-    if (done) text = fill(labels.ended, { title, text: endText(job, labels) });
-    else if (before?.attempt !== attempt) text = fill(labels.started, { title });
-    else
-      text = fill(total === null ? labels.announceProgressUnknown : labels.announceProgress, {
-        title,
-        current,
-        total: total ?? '',
-      });
-    announcer.announce(job.id, text);
+    const text = done
+      ? endText(job, labels)
+      : before?.attempt === attempt
+        ? count(job, labels)
+        : labels.started;
+    announcer.announce(job.id, `${title}: ${text}`);
   }
 
   // --- notifications ------------------------------------------------------------------------------
@@ -253,7 +249,7 @@ export function jobToast(job: JobSnapshot, labels: Labels, successMs: number): T
         tone: 'success',
         text: endText(job, labels),
         ...(href && {
-          link: { href, label: labels.openResult, name: fill(labels.openResultOf, { title }) },
+          link: { href, label: labels.openResult, name: `${labels.openResult}: ${title}` },
         }),
         autoDismissMs: successMs,
       };
@@ -291,15 +287,17 @@ export function jobToast(job: JobSnapshot, labels: Labels, successMs: number): T
   }
 }
 
-function note({ current, total, eta_seconds: eta }: JobSnapshot, labels: Labels): string {
-  const parts: string[] = [];
-  if (total !== null) parts.push(fill(labels.progress, { current, total }));
-  else if (current) parts.push(fill(labels.progressUnknown, { current }));
-  if (eta !== null && eta > 0)
+const count = ({ current, total }: JobSnapshot, labels: Labels): string =>
+  fill(total === null ? labels.progressUnknown : labels.progress, { current, total: total ?? '' });
+
+function note(job: JobSnapshot, labels: Labels): string {
+  const { current, total, eta_seconds: eta } = job;
+  const parts = total !== null || current ? [count(job, labels)] : [];
+  if (eta)
     parts.push(
-      eta < 90
-        ? fill(labels.seconds, { n: Math.max(1, Math.round(eta)) })
-        : fill(labels.minutes, { n: Math.round(eta / 60) }),
+      fill(eta < 90 ? labels.seconds : labels.minutes, {
+        n: Math.ceil(eta < 90 ? eta : eta / 60),
+      }),
     );
   return parts.join(' · ');
 }
@@ -317,7 +315,7 @@ export function notificationToast(
     title: heading,
     text: text === heading ? '' : text,
     ...(link && {
-      link: { href: link, label: labels.open, name: fill(labels.openOf, { title: heading }) },
+      link: { href: link, label: labels.open, name: `${labels.open}: ${heading}` },
     }),
     autoDismissMs: level === 'error' ? null : successMs,
   };

@@ -18,7 +18,7 @@ import type { Outcome } from '../../src/transport/transport.ts';
 const policy: Policy = { rungs: LADDER, timing: TIMING };
 const failed = (strike = false): Outcome => ({
   kind: 'failed',
-  error: new Failure('network', 'x'),
+  error: new Failure('network'),
   strike,
 });
 const goodbye = (reason: string, retryMs = 0): Outcome => ({ kind: 'ended', reason, retryMs });
@@ -60,7 +60,7 @@ describe('whatever happens, in whatever order', () => {
   const outcome: fc.Arbitrary<Outcome> = fc.oneof(
     fc.boolean().map(failed),
     fc.constantFrom('timeout', 'token_expired', 'shutdown', 'replaced').map((r) => goodbye(r)),
-    fc.constant<Outcome>({ kind: 'disabled', error: new Failure('http', 'x', { status: 204 }) }),
+    fc.constant<Outcome>({ kind: 'disabled', error: new Failure('http', { status: 204 }) }),
   );
   type Move =
     | { kind: 'plain'; type: 'wake' | 'pause' | 'resume' }
@@ -230,7 +230,7 @@ test('a place taken by another tab is not taken back: this one polls', () => {
 
 test('streaming that is switched off for this user is asked about only every ten minutes', () => {
   const play = started();
-  play.end({ kind: 'disabled', error: new Failure('forbidden', 'x', { status: 403 }) });
+  play.end({ kind: 'disabled', error: new Failure('forbidden', { status: 403 }) });
   expect(play.session).toMatchObject({ rung: 1, cause: 'disabled' });
   play.open();
   expect(play.pass()).toBe(600_000);
