@@ -38,6 +38,7 @@ check: .venv/tools $(BUNDLE) ## the rules of the code: format, lint, types, laye
 	@cd web && npm run --silent check && npm run --silent size
 
 bench: .venv/bench $(BUNDLE) programs ## the figures of docs/performance.md, measured here
+	@scripts/need 'command -v cc' gcc libc6-dev
 	@echo "· python -m bench"
 	@python -m bench
 
