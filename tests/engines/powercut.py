@@ -41,10 +41,11 @@ class Event:
 
 @dataclass
 class Disk:
-    """A VFS by ``name``. ``log`` is what happened to it; ``fault`` raises for a kind of event where it is set."""
+    """A VFS by ``name``. ``log`` is what happened to it; ``fault`` has the error that a kind of event fails with."""
 
     log: list[Event] = field(default_factory=list)
     fault: dict[str, int] = field(default_factory=dict)
+    fault_file: str | None = None
     name: str = field(default_factory=lambda: f"powercut-{next(_names)}")
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -53,7 +54,8 @@ class Disk:
 
     def happened(self, event: Event) -> None:
         """Log an event, or raise the error that it is to fail with."""
-        if code := self.fault.get(event.what):
+        code = self.fault.get(event.what)
+        if code and self.fault_file in (None, event.file):
             raise apsw.exception_for(code)
         with self.lock:
             self.log.append(event)

@@ -36,8 +36,8 @@ class SqliteEngine:
     """
 
     def __init__(self, path: str) -> None:
-        self._file = self._open(path)
-        self._writer = Writer(self._file)
+        self.file = self._open(path)
+        self.writer = Writer(self.file)
         self._local = threading.local()
         self._closed = False
 
@@ -55,11 +55,11 @@ class SqliteEngine:
         if not writes:
             return []
         todo = checked(writes)
-        return await self._writer.do(lambda group: group.commit(tenant, todo), len(todo))
+        return await self.writer.do(lambda group: group.commit(tenant, todo), len(todo))
 
     async def touch(self, tenant: str, key: str, *, revision: int, due_at: float) -> bool:
         """See ``Engine.touch``."""
-        return await self._writer.do(lambda group: group.touch(tenant, key, revision, due_at))
+        return await self.writer.do(lambda group: group.touch(tenant, key, revision, due_at))
 
     async def changes(
         self,
@@ -79,7 +79,7 @@ class SqliteEngine:
             epoch = ahead.epoch
             # Where a commit is not possible the reader gets its snapshot all the same, in the old epoch.
             with contextlib.suppress(Unavailable):
-                await self._writer.do(lambda group: group.draw_epoch(tenant, epoch, now))
+                await self.writer.do(lambda group: group.draw_epoch(tenant, epoch, now))
         return self._read(reading.changes, tenant, audiences, after, now, limit, recent, keys, proven=True)
 
     async def find(
@@ -111,38 +111,38 @@ class SqliteEngine:
 
     async def renew_epoch(self) -> None:
         """See ``Engine.renew_epoch``."""
-        await self._writer.do(lambda group: group.renew_epoch())
+        await self.writer.do(lambda group: group.renew_epoch())
 
     @contextlib.asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[str | None]]:
         """See ``Engine.hints``."""
         self._usable()
         try:
-            hints = Hints(self._file, self._writer.own)
+            hints = Hints(self.file, self.writer.own)
         except DriverError as error:
             raise explain(error) from error
-        self._writer.listeners.append(hints)
+        self.writer.listeners.append(hints)
         try:
             yield hints
         finally:
             with contextlib.suppress(ValueError):  # a forked child has none of its parent's
-                self._writer.listeners.remove(hints)
+                self.writer.listeners.remove(hints)
             hints.close()
 
     async def prune(self, *, now: float, limit: int = 1000) -> int:
         """See ``Engine.prune``."""
-        return await self._writer.do(lambda group: group.prune(now, limit), limit)
+        return await self.writer.do(lambda group: group.prune(now, limit), limit)
 
     async def ping(self) -> None:
         """See ``Engine.ping``. Writes one page, so that a full disk shows itself."""
-        await self._writer.do(lambda group: group.probe())
+        await self.writer.do(lambda group: group.probe())
 
     async def close(self) -> None:
         """See ``Engine.close``. Afterwards every other method raises ``Unavailable``."""
         if not self._closed:
             self._closed = True
-            await asyncio.to_thread(self._writer.close)
-            self._file.close()
+            await asyncio.to_thread(self.writer.close)
+            self.file.close()
 
     def _open(self, path: str) -> SqliteFile:
         return SqliteFile(path)
@@ -150,7 +150,7 @@ class SqliteEngine:
     def _usable(self) -> None:
         if self._closed:
             raise away("the engine is closed")
-        self._file.look()
+        self.file.look()
 
     def _read(
         self, function: Callable[Concatenate[Run, Values], Result], *values: Values.args, **named: Values.kwargs
@@ -159,7 +159,7 @@ class SqliteEngine:
         self._usable()
         handle: Handle | None = getattr(self._local, "handle", None)
         if handle is None:
-            handle = self._local.handle = Handle(self._file)
+            handle = self._local.handle = Handle(self.file)
         try:
             return handle.read(function, *values, **named)
         except DriverError as error:

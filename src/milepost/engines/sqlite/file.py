@@ -77,7 +77,6 @@ class Handle:
         """The connection, opened when it is first used in this process."""
         if self._connection is None:
             self._connection = self._file.connect()
-            self._connection.set_wal_hook(self._committed)
             self._pid = os.getpid()
         elif self._pid != os.getpid():
             raise away("the database was open when this process was forked by something other than Python")
@@ -98,6 +97,7 @@ class Handle:
     def begin(self) -> None:
         """Begin a write transaction, waiting for those of other processes in turn."""
         with self._file.turn():
+            self.connection.set_wal_hook(self._committed)
             self.connection.execute("BEGIN IMMEDIATE")
 
     def rollback(self) -> None:
@@ -142,7 +142,7 @@ class SqliteFile:
     def __init__(self, path: str) -> None:
         self.path = str(Path(path).absolute())
         self.refused: str | None = None
-        self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
+        self.handles: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._handles_lock = threading.Lock()
         self._looked_at = 0.0
         self._turn: int | None = None
@@ -185,7 +185,7 @@ class SqliteFile:
     def register(self, handle: Handle) -> None:
         """Let the file close the handle around a fork and at its own end."""
         with self._handles_lock:
-            self._handles.add(handle)
+            self.handles.add(handle)
 
     def look(self) -> None:
         """``check``, at most every ``LOOK_SECONDS``."""
@@ -234,7 +234,7 @@ class SqliteFile:
 
     def close(self, *, forking: bool = False) -> None:
         """Close every connection. Only a fork may be followed by further use."""
-        for handle in list(self._handles):
+        for handle in list(self.handles):
             with handle.lock:
                 handle.close(forking=forking)
         if self._turn is not None:
@@ -244,7 +244,7 @@ class SqliteFile:
     def before_fork(self) -> None:
         """Wait for every transaction to end, close everything, and let nobody begin until the fork is done."""
         self._handles_lock.acquire()
-        for handle in (held := list(self._handles)):
+        for handle in (held := list(self.handles)):
             handle.lock.acquire()
         self._held = held
         self.close(forking=True)

@@ -12,7 +12,8 @@ CREATE TABLE file (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
     id      TEXT NOT NULL,              -- drawn once: tells this file from another one in its place
     secret  TEXT NOT NULL,              -- the epochs of tenants without a row come from it
-    renewed INTEGER NOT NULL            -- the group of the last renew_epoch
+    renewed INTEGER NOT NULL,           -- the group of the last renew_epoch
+    probed  INTEGER NOT NULL            -- 0 or 1: written by each ping
 ) STRICT;
 CREATE TABLE tenant (
     id       INTEGER PRIMARY KEY,
@@ -75,7 +76,7 @@ CREATE TABLE cover (
 ) STRICT, WITHOUT ROWID;
 
 -- create_file: The file's own row.
-INSERT INTO file (one, id, secret, renewed) VALUES (1, ?, ?, 0);
+INSERT INTO file (one, id, secret, renewed, probed) VALUES (1, ?, ?, 0, 0);
 
 -- file: Which file this is, what its tenants' first epochs come from, and the number of its last group.
 SELECT id, secret, max(renewed, coalesce((SELECT max(grown) FROM tenant), 0)), renewed FROM file;
@@ -179,8 +180,8 @@ WHERE d.expires_at <= ? ORDER BY d.expires_at, d.id LIMIT ?;
 -- gone_before: Documents that have been gone since before a time.
 SELECT id, tenant, revision, audiences FROM document WHERE gone_at <= ? ORDER BY gone_at LIMIT ?;
 
--- probe: A write that changes nothing, to see whether the disk takes one.
-UPDATE file SET renewed = renewed;
+-- probe: A write that means nothing, to see whether the disk takes one.
+UPDATE file SET probed = 1 - probed;
 
 -- due: Documents of any tenant that something must happen to.
 SELECT t.name, d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until,

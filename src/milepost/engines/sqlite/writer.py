@@ -51,6 +51,11 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._begin()
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for the group after this one."""
+        return self._queue.qsize()
+
     async def do(self, run: Callable[[Group], Result], writes: int = 1) -> Result:
         """Run a task in the next group and return its result when that group is on the disk.
 
@@ -62,7 +67,7 @@ class Writer:
             raise away(self._dead)
         if self._pid != os.getpid():
             self._begin()
-        if self._queue.qsize() >= QUEUE_TASKS:
+        if self.waiting >= QUEUE_TASKS:
             raise Unavailable(f"{QUEUE_TASKS} commits are waiting for the disk", code="overloaded", retry_after=1.0)
         loop = asyncio.get_running_loop()
         task = _Task(run, writes, loop, loop.create_future())
@@ -85,7 +90,7 @@ class Writer:
         self._pid = os.getpid()
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread = None
-        self._handle = Handle(self._file)
+        self.handle = Handle(self._file)
         self.listeners = []
 
     def _start(self) -> None:
@@ -96,20 +101,20 @@ class Writer:
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
-            with self._handle.lock:
+            with self.handle.lock:
                 tasks = self._group(task)
                 if tasks is None:
                     continue
                 self._tell(*tasks)
                 try:
-                    self._handle.checkpoint()
+                    self.handle.checkpoint()
                 except DriverError as error:
                     self._failed(error)
 
     def _group(self, first: _Task, *, alone: bool = False) -> tuple[list[_Task], Group | None] | None:
         """Run tasks in one transaction; None where one of them broke and each was run alone instead."""
         tasks = [first]
-        handle = self._handle
+        handle = self.handle
         try:
             if self._dead is not None:
                 raise away(self._dead)
