@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Final
@@ -64,13 +65,16 @@ class Server(uvicorn.Server):
         """Stop listening, end the streams spread over the drain time, then uvicorn's own way."""
         for listener in self.servers:
             listener.close()
-        streams = self._services.hub.stats.streams
+        began, streams = time.monotonic(), self._services.hub.stats.streams
         drain = asyncio.ensure_future(
             self._services.drain(min(self._drain_seconds, streams / STREAMS_ENDED_PER_SECOND))
         )
         while not drain.done() and not self.force_exit:
             await asyncio.wait((drain,), timeout=0.1)
         drain.cancel()
+        # readers that do not read get what is left of the time, and are then cut off
+        left = self._drain_seconds - (time.monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(1, int(min(CLOSE_SECONDS, left)))
         await super().shutdown(sockets)
 
 
