@@ -48,6 +48,7 @@ class Server:
         self._settings = {"secret": SECRET, "connect_rate": 0, "engine": f"sqlite:///{folder}/hub.db", **settings}
         (folder / "milepost.toml").write_text(toml)
         self._process: subprocess.Popen[bytes] | None = None
+        self.http = httpx2.Client()
 
     @property
     def url(self) -> str:
@@ -75,12 +76,13 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", self._code],
                 cwd=self.folder,
-                env={**kept, **own, "MILEPOST_PORT": str(self.port), "PYTHONUNBUFFERED": "1"},
+                env={**kept, "MILEPOST_PORT": str(self.port), **own, "PYTHONUNBUFFERED": "1"},
                 stdout=log,
                 stderr=log,
             )
         found = wait_until(lambda: self._listening(told), seconds=START_SECONDS, what="the server listens")
         self.port = int(found[1])
+        self.http.close()
         self.http = httpx2.Client(base_url=self.url, timeout=40)
         wait_until(self._ready, seconds=START_SECONDS, what="the server is ready")
 
@@ -90,6 +92,8 @@ class Server:
         return re.search(r"listening on http://[\d.]+:(\d+)", self.log[told:])
 
     def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log
         try:
             return bool(self.http.get("/readyz").status_code == 200)
         except httpx2.TransportError:
@@ -110,8 +114,7 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
-        if hasattr(self, "http"):
-            self.http.close()
+        self.http.close()
 
     # --- talking to it ------------------------------------------------------------------------------------------
 

@@ -152,8 +152,9 @@ def test_the_field_is_named(untouched: Client, name: str) -> None:
     [
         "/jobs?limit=x", "/jobs?limit=nan", "/jobs?limit=inf", "/jobs?state=done", "/jobs?kind=a%0Ab", "/jobs?cursor=x",
         "/jobs?cursor=%00", "/notifications?limit=x", "/notifications?status=new", "/changes?wait=x",
-        "/changes?wait=-1", "/changes?limit=x", "/changes?jobs=a%20b", "/changes?jobs=,", "/changes?jobs=" + ",".join("x" * 51),
-        "/stream?jobs=a%0A", "/stream?jobs=" + ",".join("x" * 51), "/stream?dialect=klingon", "/stream?dialect=%00",
+        "/changes?wait=-1", "/changes?limit=x", "/changes?jobs=a%20b", "/changes?jobs=,",
+        "/changes?jobs=" + ",".join("x" * 51), "/stream?jobs=a%0A", "/stream?jobs=" + ",".join("x" * 51),
+        "/stream?dialect=klingon", "/stream?dialect=%00",
         "/jobs/j/stream?dialect=nonsense",
     ],
 )  # fmt: skip

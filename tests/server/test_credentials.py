@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+
 from tests.server.process import SECRET, Client, Server, refused, token
 from tests.server.sse_client import Stream
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.server.sse_client import BadStreamError, Event, Parser
 
 GOOD = b': hello\nevent: job\nid: e.1.ab\ndata: {"a":"\xc3\xa9"}\n\nevent: end\nretry: 50\ndata: {}\n\n'
@@ -11,7 +12,8 @@ GOOD = b': hello\nevent: job\nid: e.1.ab\ndata: {"a":"\xc3\xa9"}\n\nevent: end\n
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_cuts(size: int) -> None:
     """Where the network cuts the bytes makes no difference."""
-    parser, found = Parser(), []
+    parser = Parser()
+    found: list[Event] = []
     for start in range(0, len(GOOD), size):
         found += parser.feed(GOOD[start : start + size])
     assert found == [Event("job", '{"a":"é"}', "e.1.ab", None), Event("end", "{}", None, 50)]
