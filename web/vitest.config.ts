@@ -1,5 +1,17 @@
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
+import type { BrowserCommand, BrowserCommandContext } from 'vitest/node';
+
+type Media = Parameters<BrowserCommandContext['page']['emulateMedia']>[0];
+
+/** What the user's system asks for: dark colours, less motion, forced colours. */
+const emulate: BrowserCommand<[Media]> = ({ page }, media) => page.emulateMedia(media);
+
+declare module 'vitest/browser' {
+  interface BrowserCommands {
+    emulate(media: Media): Promise<void>;
+  }
+}
 
 export default defineConfig({
   // A dependency found in the middle of a run would reload the page under the tests.
@@ -15,6 +27,7 @@ export default defineConfig({
       headless: true,
       screenshotFailures: false,
       instances: [{ browser: 'chromium' }],
+      commands: { emulate },
       provider: playwright({
         launchOptions: {
           executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',

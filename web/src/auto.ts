@@ -7,9 +7,10 @@ import { attachToasts } from './ui/toasts.ts';
 
 /**
  * One tag is enough: `<script src="/milepost.js" data-auto>` connects with the page's cookie, shows
- * toasts, fires the window events and fills `<div data-milepost-bell>` and
- * `<div data-milepost-connection>`. The server is where the script came from. Further attributes:
- * `data-user-key` (scopes what is stored) and `data-login-url`.
+ * toasts, fires the window events and fills `<milepost-bell>` and `<milepost-connection>` (or any element
+ * with `data-milepost-bell`, `data-milepost-connection`). The server is where the script came from.
+ * `Milepost.client` is there at once. Further attributes: `data-user-key` (scopes what is stored) and
+ * `data-login-url`.
  */
 export function auto(script: Element | null): Client | undefined {
   if (!(script instanceof HTMLScriptElement) || script.dataset.auto === undefined) return undefined;
@@ -30,9 +31,11 @@ export function auto(script: Element | null): Client | undefined {
   const begin = () => {
     attachToasts(client);
     attachDomEvents(client);
-    for (const target of document.querySelectorAll('[data-milepost-bell]'))
+    for (const target of document.querySelectorAll('milepost-bell, [data-milepost-bell]'))
       attachBell(client, target);
-    for (const target of document.querySelectorAll('[data-milepost-connection]'))
+    for (const target of document.querySelectorAll(
+      'milepost-connection, [data-milepost-connection]',
+    ))
       attachConnection(client, target);
     client.start();
   };

@@ -44,8 +44,8 @@ export function createClient(options: ClientOptions = {}): Client {
   };
   const timing = { ...TIMING, ...options.timing };
   const policy: Policy = { rungs: options.transports ?? LADDER, timing };
-  const base = baseOf(options.baseUrl ?? '', globalThis.location?.href ?? 'http://localhost/');
-  const http = createHttp(base, options.auth ?? { kind: 'cookie' }, env, (error) =>
+  const base = baseOf(options.baseUrl ?? '/', globalThis.location?.href ?? 'http://localhost/');
+  const http = createHttp(base, options, env, (error) =>
     connector.dispatch({ type: 'close', reason: 'signed-out', error }),
   );
 
@@ -175,8 +175,9 @@ export function createClient(options: ClientOptions = {}): Client {
     connection.invalidate();
     frame.add(announce);
     const { error } = session;
-    // The next page of this tab starts where streams were blocked from the first.
-    const rung = session.cause === 'strikes' && !session.proven ? session.rung : 0;
+    // The next page of this tab starts below, where streams never worked on this one.
+    const { cause } = session;
+    const rung = cause && cause !== 'failures' && !session.proven ? session.rung : 0;
     if (session.opened && rung !== vault.rung) vault.rung = rung;
     switch (event.type) {
       case 'start':

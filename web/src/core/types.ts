@@ -175,18 +175,8 @@ export interface ClientEvents {
 
 export type AuthReason = 'connect' | 'expired';
 
-export type Auth =
-  | { readonly kind: 'cookie' }
-  /** `null`: signed out. Asked before every request; `expired` after the server refused a token. */
-  | {
-      readonly kind: 'bearer';
-      getToken(reason: AuthReason, signal: AbortSignal): Promise<string | null> | string | null;
-    }
-  /** A ticket of `POST /api/tickets`, fetched by the application; each is good for one request. */
-  | {
-      readonly kind: 'ticket';
-      getTicket(reason: AuthReason, signal: AbortSignal): Promise<string | null> | string | null;
-    };
+/** `null`: signed out. */
+export type Secret = Promise<string | null> | string | null;
 
 /** All in milliseconds, except `jitter`. */
 export interface Timing {
@@ -240,7 +230,13 @@ export interface ClientOptions {
   readonly baseUrl?: string | URL;
   /** Opaque id of the signed-in user: scopes what is stored. Default `default`. */
   readonly userKey?: string;
-  readonly auth?: Auth;
+  /**
+   * The bearer token, asked for before every request; `expired` after the server has refused one. Without
+   * it, and without `getTicket`, the page's cookie is used.
+   */
+  readonly getToken?: (reason: AuthReason, signal: AbortSignal) => Secret;
+  /** A ticket of `POST /api/tickets` that the application fetches; each is good for one request. */
+  readonly getTicket?: (reason: AuthReason, signal: AbortSignal) => Secret;
   /** Where to go when signed out, unless `milepost:signed-out` is cancelled. */
   readonly loginUrl?: string;
   /** The ladder, best first. Default `['sse', 'long-poll', 'poll']`. */

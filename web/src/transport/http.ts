@@ -1,6 +1,6 @@
 import { retryAfter } from '../core/backoff.ts';
 import { asFailure, Failure } from '../core/errors.ts';
-import type { Auth, AuthReason, Environment } from '../core/types.ts';
+import type { AuthReason, ClientOptions, Environment } from '../core/types.ts';
 import { fields } from '../core/wire.ts';
 
 export interface Call {
@@ -28,43 +28,38 @@ export function baseOf(baseUrl: string | URL, page: string): string {
 
 export function createHttp(
   base: string,
-  auth: Auth,
+  { getToken, getTicket }: Pick<ClientOptions, 'getToken' | 'getTicket'>,
   env: Environment,
   /** There is no credential left that the server would take. */
   signedOut: (error: Failure) => void,
 ): Http {
   async function send(path: string, call: Call, signal: AbortSignal): Promise<Response> {
     const { reason = 'connect', body } = call;
-    const { kind } = auth;
-    const secret =
-      kind === 'cookie'
-        ? ''
-        : await (kind === 'bearer'
-            ? auth.getToken(reason, signal)
-            : auth.getTicket(reason, signal));
-    if (kind !== 'cookie' && !secret) throw new Failure('signed-out');
+    const ask = getToken ?? getTicket;
+    const secret = await ask?.(reason, signal);
+    if (ask && !secret) throw new Failure('signed-out');
 
     const url = new URL(`api/${path}`, base);
     for (const [name, value] of Object.entries({
       ...call.query,
-      ticket: kind === 'ticket' && secret,
+      ticket: !getToken && secret,
     }))
       if (value) url.searchParams.set(name, String(value));
     const response = await env.fetch(url, {
       method: body ? 'POST' : 'GET',
       headers: {
         accept: call.accept ?? 'application/json',
-        ...(kind === 'bearer' && { authorization: `Bearer ${secret}` }),
+        ...(getToken && { authorization: `Bearer ${secret}` }),
         ...(body ? { 'content-type': 'application/json' } : {}),
       },
       body: body ? JSON.stringify(body) : null,
       cache: 'no-store',
-      credentials: kind === 'cookie' ? 'include' : 'omit',
+      credentials: ask ? 'omit' : 'include',
       signal,
     });
     if (response.ok) return response;
     const { status } = response;
-    if (status === 401 && reason === 'connect' && kind !== 'cookie')
+    if (status === 401 && reason === 'connect' && ask)
       return send(path, { ...call, reason: 'expired' }, signal);
 
     // Not every refusal comes from our server, and not every one is JSON.

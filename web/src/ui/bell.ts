@@ -191,12 +191,14 @@ export function attachBell(
   root.addEventListener('keydown', onKey);
   root.addEventListener('focusout', onFocusOut);
   document.addEventListener('pointerdown', onOutside);
+  window.addEventListener('resize', place);
   const unsubscribe = store.subscribe(draw);
   draw();
 
   return () => {
     unsubscribe();
     document.removeEventListener('pointerdown', onOutside);
+    window.removeEventListener('resize', place);
     root.remove();
     announcer.release();
   };

@@ -12,7 +12,7 @@ const signedOut = () => {
 test('the token goes into the Authorization header, never into a URL', async () => {
   const { client: make, ...server } = room();
   const getToken = vi.fn(async () => 'secret-1');
-  make({ auth: { kind: 'bearer', getToken }, timing: quick }).start();
+  make({ getToken, timing: quick }).start();
   const { seen } = await until(async () => {
     const state = await server.do();
     return state.streams === 1 && state;
@@ -28,7 +28,7 @@ test('a refused token is renewed once, without a delay and without anyone notici
   await server.do({ faults: { token: 'new' } });
   const out = signedOut();
   const getToken = vi.fn(async (reason: string) => (reason === 'expired' ? 'new' : 'old'));
-  const client = make({ auth: { kind: 'bearer', getToken }, timing: quick });
+  const client = make({ getToken, timing: quick });
   client.start();
   await until(() => client.connection.getSnapshot().status === 'connected');
   expect(getToken.mock.calls.map(([reason]) => reason)).toEqual(['connect', 'expired']);
@@ -43,7 +43,7 @@ test('a token that expires during the stream is renewed, and the stream resumes 
     if (reason === 'expired') token = 't2';
     return token;
   });
-  const client = make({ auth: { kind: 'bearer', getToken }, timing: quick });
+  const client = make({ getToken, timing: quick });
   client.start();
   await until(() => client.job('a').getSnapshot().current === 1);
   await server.do({ faults: { token: 't2' } }, { drop: { reason: 'token_expired', retry_ms: 0 } });
@@ -65,7 +65,7 @@ for (const [name, second] of [
     await server.do({ faults: { token: 'good' } });
     const out = signedOut();
     const getToken = (reason: string) => (reason === 'expired' ? second : 'bad');
-    const client = make({ auth: { kind: 'bearer', getToken }, timing: quick });
+    const client = make({ getToken, timing: quick });
     client.start();
     await until(() => client.connection.getSnapshot().status === 'closed');
     expect(client.connection.getSnapshot().reason).toBe('signed-out');
@@ -92,7 +92,7 @@ test('with a cookie a 401 signs out at once, also when it answers another reques
 test('a ticket is fetched for every request and sent as a parameter', async () => {
   const { client: make, ...server } = room();
   let n = 0;
-  const client = make({ auth: { kind: 'ticket', getTicket: () => `t${++n}` }, timing: quick });
+  const client = make({ getTicket: () => `t${++n}`, timing: quick });
   client.start();
   await until(() => client.connection.getSnapshot().status === 'connected');
   await server.do({ drop: true });
@@ -121,7 +121,7 @@ test('shouldRetry may end it; a token source that fails is a fault like any othe
   const getToken = async () => {
     throw new TypeError('offline');
   };
-  const client = make({ auth: { kind: 'bearer', getToken }, timing: quick, shouldRetry });
+  const client = make({ getToken, timing: quick, shouldRetry });
   client.start();
   await until(() => client.connection.getSnapshot().reason === 'rejected');
   expect(shouldRetry).toHaveBeenCalledTimes(3);

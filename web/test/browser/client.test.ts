@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest';
+import { createClient } from '../../src/core/client.ts';
 import type { AppNotification, JobSnapshot } from '../../src/core/types.ts';
 import { memoryStorage } from '../../src/storage/storage.ts';
 import { baseOf } from '../../src/transport/http.ts';
@@ -226,7 +227,7 @@ test('debug says what happens, without URLs or tokens', async () => {
   const said = vi.spyOn(console, 'debug').mockImplementation(() => {});
   const { client: make, ...server } = room();
   await server.do({ put: { id: 'a', state: 'running' } });
-  const client = make({ debug: true, auth: { kind: 'bearer', getToken: () => 'hush' } });
+  const client = make({ debug: true, getToken: () => 'hush' });
   client.start();
   await until(() => client.job('a').getSnapshot().state === 'running');
   await server.do({ put: { id: 'a', state: 'completed' } });
@@ -237,10 +238,22 @@ test('debug says what happens, without URLs or tokens', async () => {
   said.mockRestore();
 });
 
+test('without a base URL the server is at the root of the page’s origin', async () => {
+  const asked: string[] = [];
+  const fetch = async (url: unknown) => {
+    asked.push(String(url));
+    return new Response(null, { status: 503 });
+  };
+  const client = createClient({ storage: 'memory', env: { fetch } });
+  client.start();
+  await until(() => asked.length > 0);
+  client.close();
+  expect(asked[0]).toBe(`${location.origin}/api/stream?dialect=milepost`);
+});
+
 test('a base URL is an origin and a mount, however it is written', () => {
   const page = 'https://app.example/dash/board?x';
   for (const [given, base] of [
-    ['', 'https://app.example/dash/board/'],
     ['/', 'https://app.example/'],
     ['/live/', 'https://app.example/live/'],
     ['/live/api', 'https://app.example/live/'],

@@ -72,7 +72,7 @@ test('one script tag with data-auto connects, styles and fills the page', async 
   clean();
   const { url, ...server } = room();
   await server.do({ notify: { id: 'n', title: 'Hello' } });
-  document.body.innerHTML = '<div data-milepost-bell></div><div data-milepost-connection></div>';
+  document.body.innerHTML = '<milepost-bell></milepost-bell><div data-milepost-connection></div>';
   const script = document.createElement('script');
   Object.assign(script.dataset, { auto: '', userKey: 'u7' });
   // Its address says where the server is; nothing is loaded from it here.
