@@ -78,10 +78,11 @@ def run(claim: Claim, milepost: Milepost, output: Path) -> None:
         return
     try:
         # Enters the job that the page has created, or that a worker before us left in the middle.
-        with milepost.job(request.id, kind="document", title=request.title, owner=request.owner, notify=True) as job:
-            if claim.withdrawn:  # cancelled while we were about to begin, which then began it anew
-                milepost.cancel(request.id)
-                raise JobCancelled
+        # Of an ended one (cancelled just now, or completed by a worker that died before it could say so here) it would
+        # begin the second attempt; a request is worth one.
+        with milepost.job(
+            request.id, kind="document", title=request.title, owner=request.owner, notify=True, attempt=1
+        ) as job:
             if claim.attempt > ATTEMPTS:
                 raise WorkerLost(f"The worker was lost {ATTEMPTS} times at this request.")
             storage = Storage(output, request.id, target=request.target)

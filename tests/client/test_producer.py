@@ -212,6 +212,14 @@ def test_a_job_runs_again_under_its_id(mp: Milepost, place: Place, job_id: str) 
         assert (found["attempt"], found["current"], found["error"]) == (2, 0, None)
 
 
+def test_a_stated_attempt_is_not_begun_twice(mp: Milepost, job_id: str) -> None:
+    """A request that is delivered again after its job has ended begins no second attempt."""
+    with mp.job(job_id, title="Once", attempt=1):
+        pass
+    with pytest.raises(Conflict), mp.job(job_id, title="Once", attempt=1):
+        pytest.fail("it was begun again")
+
+
 def test_a_newer_attempt_fences_the_old_worker(
     mp: Milepost, place: Place, job_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:

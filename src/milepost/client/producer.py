@@ -33,6 +33,7 @@ class JobFields(TypedDict, total=False):
     kind: str
     owner: str | None
     watchers: Sequence[str]
+    attempt: int
     total: float | None
     notify: bool
     deadline_seconds: float | None
@@ -77,7 +78,8 @@ class AsyncMilepost:
 
         Entering starts it: anew, as the next attempt where a job of this id has ended, or, where it is still live
         (queued by somebody else, or left by a worker that died), from where it stands. Entering raises what the server
-        refuses it with, or ``Unavailable`` after the deadline.
+        refuses it with, or ``Unavailable`` after the deadline. With ``attempt``, ``Conflict`` where it would begin or
+        meet another one: a request that is delivered twice is then worked off once.
         """
         reporter = AsyncReporter(self._line, _start(id, title, fields), lease=self._lease)
         self._reporters.add(reporter)
