@@ -120,7 +120,7 @@ def _plain(route: APIRoute) -> Route:
         answer: Response = await route.endpoint(request, **request.path_params)
         return answer
 
-    return Route(route.path, endpoint, methods=list(route.methods))
+    return Route(route.path, endpoint, methods=sorted(route.methods or ()))
 
 
 async def _healthz(_: Request) -> Response:
