@@ -22,6 +22,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/fixture/setup.ts'],
     testTimeout: 15_000,
+    // The pointer, the focus and the emulated media are the page's, not a file's.
+    fileParallelism: false,
     browser: {
       enabled: true,
       headless: true,

@@ -14,7 +14,10 @@ beforeEach(async () => {
   styled();
   await page.viewport(1000, 700);
 });
-afterEach(() => commands.emulate(none));
+afterEach(async () => {
+  await commands.emulate(none);
+  await page.viewport(414, 896);
+});
 
 /** A page with an open inbox and a toast of every tone. */
 async function full() {
