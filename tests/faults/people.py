@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+
 from tests.server.sse_client import BadStreamError, Stream
 
 PATIENCE = 60.0

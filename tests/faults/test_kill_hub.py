@@ -6,15 +6,16 @@ import os
 import random
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from tests.faults.nursery import Nursery
-from tests.faults.people import Producer, Reader, wait_until
 
 from milepost.auth import issue_token
+from tests.faults.nursery import Nursery
+from tests.faults.people import Producer, Reader, wait_until
 
 KILLS = 100
 SECRET = "a-secret-of-the-tests-0123456789abcdef"
@@ -28,6 +29,10 @@ def port() -> int:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
         return number
+
+
+def _has_reached(reader: Reader, revision: int) -> bool:
+    return reader.cursor is not None and int(reader.cursor.split(".")[1]) >= revision
 
 
 def _truth(url: str, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -89,7 +94,7 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, port
         newest = max(document["rev"] for document in (*jobs.values(), *notes.values()))
         for reader in readers:
             wait_until(
-                lambda reader=reader: reader.cursor and int(reader.cursor.split(".")[1]) >= newest,
+                partial(_has_reached, reader, newest),
                 seconds=20,
                 what=f"a reader reaches revision {newest} (seed {seed})",
             )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.server.process import Server, token, wait_until
 
 RELEASED_WITHIN = 30.0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.server.process import Server, token
 
 LEASE, GRACE = 2.0, 2.0
