@@ -8,15 +8,17 @@ of a job, never its start or its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from milepost import jobs
 from milepost.commands import Advance
-from milepost.engine import Engine
-from milepost.errors import Conflict, Invalid, MilepostError, NotFound
+from milepost.engine import Document, Engine
+from milepost.errors import Conflict, MilepostError, NotFound, Unavailable
 from milepost.model import Job
 
 WINDOW: Final = 0.05
@@ -24,14 +26,6 @@ TRIES: Final = 30  # a commit that meets a conflict looks again this often
 MAX_SLOTS: Final = 10_000  # jobs whose progress is held back at once; beyond that it is committed as it comes
 
 Name = tuple[str, str]  # tenant, job id
-
-
-@dataclass(slots=True)
-class _Slot:
-    job: Job
-    opened: float
-    waiting: jobs.Progress | None = None
-    timer: asyncio.TimerHandle | None = None
 
 
 async def find_job(engine: Engine, tenant: str, job_id: str) -> Job | None:
@@ -48,6 +42,60 @@ async def load_job(engine: Engine, tenant: str, job_id: str) -> Job:
     return job
 
 
+@dataclass(slots=True)
+class _Slot:
+    """A job whose progress is held back: what was acknowledged is ``job``, then ``flying``, then ``waiting``.
+
+    ``job`` is as last committed. ``flying`` is on its way into the store, by whoever has the ``lock``.
+    """
+
+    job: Job
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    open_until: float = 0.0
+    flying: jobs.Progress | None = None
+    waiting: jobs.Progress | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether progress is held back now."""
+        return time.monotonic() < self.open_until
+
+    def give_back(self) -> None:
+        """What was on its way did not arrive: it waits again, before what came since."""
+        self.waiting, self.flying = _joined(self.flying, self.waiting), None
+
+
+class Hold:
+    """Jobs that a verb is about to write, and the progress that it takes along: ``progress``, by the jobs' ids.
+
+    What it does not ``settle`` in the end goes back to where it was.
+    """
+
+    def __init__(self, slots: dict[str, _Slot], drop: Callable[[_Slot], None]) -> None:
+        self._slots = slots
+        self._drop = drop
+        for slot in slots.values():
+            slot.flying, slot.waiting = slot.waiting, None
+        self.progress = {job_id: slot.flying for job_id, slot in slots.items() if slot.flying is not None}
+
+    def settle(self, stored: Iterable[Document]) -> None:
+        """These were committed, the jobs among them with their progress."""
+        for document in stored:
+            slot = self._slots.pop(document.key.removeprefix("job:"), None) if document.kind == "job" else None
+            if slot is not None:
+                slot.job, slot.flying = jobs.load(document), None
+                if slot.job.ended:
+                    self._drop(slot)
+                elif slot.job.state != "running":
+                    slot.open_until = 0.0  # what is heard next is news, and is told at once
+
+    def give_back(self) -> None:
+        """What was not settled waits again."""
+        for slot in self._slots.values():
+            slot.give_back()
+
+
 class Coalescer:
     """Holds progress back for at most ``WINDOW`` seconds. Use within one event loop."""
 
@@ -60,121 +108,148 @@ class Coalescer:
 
     async def close(self) -> None:
         """Commit what is still held back."""
-        for name in list(self._slots):
-            await self._flush(name)
-            self.forget(*name)
+        for name, slot in list(self._slots.items()):
+            await self._flush(name, slot)
+            self._drop(name, slot)
         await asyncio.gather(*self._flushes, return_exceptions=True)
 
     async def advance(self, tenant: str, job_id: str, command: Advance, allow: Callable[[Job], None]) -> Job:
         """Take progress, or a sign of life; ``allow`` raises where this job may not be written."""
         name = (tenant, job_id)
-        slot = self._slots.get(name)
-        job = slot.job if slot is not None else await load_job(self._engine, tenant, job_id)
-        allow(job)
-        if command.is_beat and job.state == "running":
-            return await self._beat(name, job, command)
         progress = jobs.progress(command, self._now())
-        slot = self._slots.get(name)
-        if slot is None and len(self._slots) >= MAX_SLOTS:
-            return await self._commit(name, job, progress, None)
-        opened = time.monotonic()
-        if slot is not None and opened - slot.opened < WINDOW:
-            merged = progress if slot.waiting is None else jobs.merge(slot.waiting, progress)
-            folded = jobs.advance(slot.job, merged, now=self._now())  # refuses what is ended or stale
-            slot.waiting = merged
-            return folded
-        if slot is None:
-            jobs.advance(job, progress, now=self._now())  # refuse before anything is held for it
-            slot = self._slots[name] = _Slot(job, opened)
-        if slot.waiting is not None:
-            progress = jobs.merge(slot.waiting, progress)
-            jobs.advance(slot.job, progress, now=self._now())  # refuse before what is waiting is taken along
-            slot.waiting = None
-        self._open_window(name, slot)
-        return await self._commit(name, slot.job, progress, slot)
+        for _ in range(TRIES):
+            slot = self._slots.get(name)
+            job = slot.job if slot is not None else await load_job(self._engine, tenant, job_id)
+            allow(job)
+            slot = self._slots.get(name)
+            if command.is_beat and job.state == "running" and (slot is None or not (slot.flying or slot.waiting)):
+                seen = await self._beat(tenant, job, command)
+                if seen is not None:
+                    return seen
+                if slot is None:
+                    continue
+            if slot is None:
+                jobs.advance(job, progress, now=self._now())  # refuse before anything is held for it
+                if len(self._slots) >= MAX_SLOTS:
+                    return await self._commit(tenant, _Slot(job), progress)
+                slot = self._slots[name] = _Slot(job)
+            if slot.open:
+                return self._hold_back(slot, progress)
+            async with slot.lock:
+                if self._slots.get(name) is slot and not slot.open:
+                    return await self._commit_with(name, slot, progress)
+        raise Conflict
 
-    def waiting(self, tenant: str, job_id: str) -> jobs.Progress | None:
-        """What is held back for a job now."""
-        slot = self._slots.get((tenant, job_id))
-        return None if slot is None else slot.waiting
+    @asynccontextmanager
+    async def hold(self, tenant: str, job_ids: Iterable[str]) -> AsyncIterator[Hold]:
+        """While open nothing else is committed for these jobs by this coalescer.
 
-    def forget(self, tenant: str, job_id: str) -> None:
-        """The job was written by another verb, which took along what was waiting."""
-        slot = self._slots.pop((tenant, job_id), None)
-        if slot is not None and slot.timer is not None:
-            slot.timer.cancel()
+        Their progress is taken along by whoever holds them, once and for all or not at all.
+        """
+        async with AsyncExitStack() as stack:
+            slots = {}
+            for job_id in sorted(set(job_ids)):  # in order, so that no two wait for each other
+                slot = self._slots.get((tenant, job_id))
+                if slot is not None:
+                    await stack.enter_async_context(slot.lock)
+                    if self._slots.get((tenant, job_id)) is slot:
+                        slots[job_id] = slot
+            hold = Hold(slots, lambda slot: self._drop((tenant, slot.job.id), slot))
+            stack.callback(hold.give_back)
+            yield hold
 
     def overlay(self, tenant: str, job: Job) -> Job:
-        """The job with the progress that is held back for it in this process."""
+        """The job with the progress that is held back for it in this process, so that what was acknowledged is seen."""
         slot = self._slots.get((tenant, job.id))
-        if slot is None or slot.waiting is None or job.ended or job.attempt != slot.job.attempt:
+        if slot is None or job.ended or job.attempt != slot.job.attempt:
             return job
-        return jobs.advance(job, slot.waiting, now=self._now())
+        if job.rev > slot.job.rev:  # what was flying has just arrived
+            held = slot.waiting
+        else:
+            job, held = slot.job, _joined(slot.flying, slot.waiting)
+        return job if held is None else jobs.advance(job, held, now=self._now())
 
     async def touch(self, tenant: str, job: Job) -> bool:
         """Move the job's due time to where its own fields say; False where it has been written since."""
         due_at = jobs.due_at(job, self._policy)
         return due_at is None or await self._engine.touch(tenant, job.key, revision=job.rev, due_at=due_at)
 
-    async def _beat(self, name: Name, job: Job, command: Advance) -> Job:
-        """Renew the lease without a revision: nobody has to hear of a sign of life."""
+    async def _beat(self, tenant: str, job: Job, command: Advance) -> Job | None:
+        """Renew the lease without a revision: nobody has to hear of a sign of life. None: it was written since."""
         if command.attempt is not None and command.attempt != job.attempt:
             raise Conflict(code="stale_attempt", attempt=job.attempt)
         seen = replace(job, seen_at=self._now())
-        if await self.touch(name[0], seen):
-            return seen
-        fresh = await load_job(self._engine, *name)
-        return await self._commit(name, fresh, jobs.progress(command, self._now()), self._slots.get(name))
+        return seen if await self.touch(tenant, seen) else None
 
-    async def _commit(self, name: Name, job: Job, progress: jobs.Progress, slot: _Slot | None) -> Job:
+    def _hold_back(self, slot: _Slot, progress: jobs.Progress) -> Job:
+        """The job as it will be. Raises where it has ended, or where the attempt is over."""
+        waiting = _joined(slot.waiting, progress)
+        held = _joined(slot.flying, waiting)
+        assert held is not None, "there is this progress at least"
+        folded = jobs.advance(slot.job, held, now=self._now())
+        slot.waiting = waiting
+        return folded
+
+    async def _commit_with(self, name: Name, slot: _Slot, progress: jobs.Progress | None) -> Job:
+        """Commit what is waiting, and ``progress`` with it; the caller has the lock."""
+        earlier, together = slot.waiting, _joined(slot.waiting, progress)
+        assert together is not None, "nobody commits nothing"
+        if progress is not None:
+            jobs.advance(slot.job, together, now=self._now())  # refuse before what is waiting is taken along
+        slot.flying, slot.waiting = together, None
+        self._open_window(name, slot)
+        try:
+            return await self._commit(name[0], slot, together)
+        except Unavailable:
+            # what was acknowledged is kept and tried again when the next window closes
+            slot.waiting = _joined(earlier, slot.waiting)
+            raise
+        finally:
+            slot.flying = None
+
+    async def _commit(self, tenant: str, slot: _Slot, progress: jobs.Progress) -> Job:
         for _ in range(TRIES):
-            changed = jobs.advance(job, progress, now=self._now())
+            changed = jobs.advance(slot.job, progress, now=self._now())
             try:
-                write = jobs.document(changed, self._policy, replaces=job.rev)
-                stored = (await self._engine.commit(name[0], [write]))[0]
+                write = jobs.document(changed, self._policy, replaces=slot.job.rev)
+                stored = (await self._engine.commit(tenant, [write]))[0]
             except Conflict:
-                job = await load_job(self._engine, *name)
-                if slot is not None:
-                    slot.job = job
+                slot.job = await load_job(self._engine, tenant, slot.job.id)
                 continue
-            changed = replace(changed, rev=stored.revision)
-            if slot is not None and stored.revision > slot.job.rev:
-                slot.job = changed
-            return changed
+            slot.job = replace(changed, rev=stored.revision)
+            return slot.job
         raise Conflict
 
     def _open_window(self, name: Name, slot: _Slot) -> None:
-        slot.opened = time.monotonic()
+        slot.open_until = time.monotonic() + WINDOW
         if slot.timer is not None:
             slot.timer.cancel()
-        slot.timer = asyncio.get_running_loop().call_later(WINDOW, self._window_over, name)
+        slot.timer = asyncio.get_running_loop().call_later(WINDOW, self._window_over, name, slot)
 
-    def _window_over(self, name: Name) -> None:
-        slot = self._slots.get(name)
-        if slot is None:
-            return
-        if slot.waiting is None:
-            del self._slots[name]
-            return
-        task = asyncio.get_running_loop().create_task(self._flush(name))
+    def _window_over(self, name: Name, slot: _Slot) -> None:
+        task = asyncio.get_running_loop().create_task(self._flush(name, slot))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
 
-    async def _flush(self, name: Name) -> None:
+    async def _flush(self, name: Name, slot: _Slot) -> None:
         """Commit what a window has gathered. What the rules refuse now is dropped: the job has ended meanwhile."""
-        slot = self._slots.get(name)
-        if slot is None or slot.waiting is None:
-            return
-        progress, slot.waiting = slot.waiting, None
-        self._open_window(name, slot)
-        try:
-            await self._commit(name, slot.job, progress, slot)
-        except (Conflict, NotFound, Invalid):
-            return
-        except MilepostError:
-            # the engine is away: keep the newest state and try again when the next window closes
-            self._keep(slot, progress)
+        async with slot.lock:
+            if self._slots.get(name) is not slot:
+                return
+            if slot.waiting is not None:
+                with contextlib.suppress(MilepostError):
+                    await self._commit_with(name, slot, None)
+            elif not slot.open:
+                self._drop(name, slot)
 
-    @staticmethod
-    def _keep(slot: _Slot, earlier: jobs.Progress) -> None:
-        slot.waiting = earlier if slot.waiting is None else jobs.merge(earlier, slot.waiting)
+    def _drop(self, name: Name, slot: _Slot) -> None:
+        if slot.timer is not None:
+            slot.timer.cancel()
+        if self._slots.get(name) is slot:
+            del self._slots[name]
+
+
+def _joined(first: jobs.Progress | None, then: jobs.Progress | None) -> jobs.Progress | None:
+    if first is None or then is None:
+        return then if first is None else first
+    return jobs.merge(first, then)

@@ -6,12 +6,12 @@ A single verb and a batch take the same steps; a batch only takes more of them b
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from milepost import inbox, jobs
-from milepost.coalescer import Coalescer, find_job
+from milepost.coalescer import find_job
 from milepost.commands import (
     Advance,
     BatchBeat,
@@ -47,7 +47,6 @@ class Terms:
 
     engine: Engine
     policy: jobs.Policy
-    progress: Coalescer
     link_origins: Sequence[str]
     notification_retention: float
     now: Callable[[], float]
@@ -65,6 +64,7 @@ class Draft:
 
     terms: Terms
     identity: Identity
+    held: Mapping[str, jobs.Progress] = field(default_factory=dict)  # progress to be taken along, by the jobs' ids
     note: Any = None
     _jobs: dict[str, _Change] = field(default_factory=dict)
     _notes: list[Notification] = field(default_factory=list)
@@ -77,6 +77,7 @@ class Draft:
                 may_write(self.identity, existing)
             except MilepostError:
                 raise Conflict("This id is taken.") from None
+            existing = self._with_held(job_id, existing)
         terms = self.terms
         job, created = jobs.start(
             existing, command, job_id=job_id, creator=self.identity.user, policy=terms.policy, now=terms.now()
@@ -166,11 +167,6 @@ class Draft:
         ]
         return writes, [*written, *same]
 
-    @property
-    def job_ids(self) -> list[str]:
-        """The jobs that it looked at or changed."""
-        return list(self._jobs)
-
     async def _find(self, job_id: str) -> Job | None:
         if job_id in self._jobs:
             return self._jobs[job_id].after
@@ -181,10 +177,17 @@ class Draft:
         if job is None:
             raise NotFound("There is no such job.")
         may_write(self.identity, job)
-        waiting = None if job_id in self._jobs else self.terms.progress.waiting(self.identity.tenant, job_id)
-        if waiting is None or job.ended:
+        return self._with_held(job_id, job)
+
+    def _with_held(self, job_id: str, job: Job) -> Job:
+        """The job with the progress that was held back for it."""
+        held = None if job_id in self._jobs else self.held.get(job_id)
+        if held is None or job.ended:
             return job
-        folded = jobs.advance(job, waiting, now=self.terms.now())
+        try:
+            folded = jobs.advance(job, held, now=self.terms.now())
+        except MilepostError:
+            return job  # another process has begun a new attempt meanwhile: it is that of an older one
         self._put(job_id, job, folded)
         return folded
 

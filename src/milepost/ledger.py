@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from milepost import inbox, jobs
 from milepost.coalescer import TRIES, Coalescer
-from milepost.commands import Advance, Batch, Notify, StartJob
+from milepost.commands import Advance, Batch, BatchCommand, BatchNotify, BatchStart, Notify, StartJob
 from milepost.draft import Draft, End, Terms, may_write, new_id
 from milepost.engine import Document, Due, Engine, Write
 from milepost.errors import Conflict, Forbidden, MilepostError, NotFound
@@ -59,7 +59,7 @@ class Ledger:
         self.policy = policy or jobs.Policy()
         self.now = now
         self.progress = Coalescer(engine, self.policy, now)
-        self._terms = Terms(engine, self.policy, self.progress, link_origins, notification_retention, now)
+        self._terms = Terms(engine, self.policy, link_origins, notification_retention, now)
 
     async def close(self) -> None:
         """Commit the progress that is still held back."""
@@ -77,7 +77,7 @@ class Ledger:
         async def steps(draft: Draft) -> None:
             draft.note = await draft.start(command, job_id)
 
-        documents, created = await self._carry_out(identity, steps, once)
+        documents, created = await self._carry_out(identity, steps, once, [job_id])
         return Started(_job(documents), created)
 
     async def advance(self, identity: Identity, job_id: str, command: Advance) -> Job:
@@ -94,7 +94,7 @@ class Ledger:
         async def steps(draft: Draft) -> None:
             await draft.end(job_id, command)
 
-        documents, _ = await self._carry_out(identity, steps, once)
+        documents, _ = await self._carry_out(identity, steps, once, [job_id])
         return _job(documents)
 
     async def settle_overdue(self, due: Due) -> Job | None:
@@ -111,11 +111,13 @@ class Ledger:
         draft = Draft(self._terms, replace(_LEDGER, tenant=due.tenant))
         draft.settle(job, settled)
         writes, _ = draft.plan()
-        try:
-            await self.engine.commit(due.tenant, writes)
-        except Conflict:
-            return None
-        self.progress.forget(due.tenant, job.id)
+        async with self.progress.hold(due.tenant, [job.id]) as hold:
+            if hold.progress:
+                return None  # it was heard of a moment ago; what it said is committed first
+            try:
+                hold.settle(await self.engine.commit(due.tenant, writes))
+            except Conflict:
+                return None
         return settled
 
     # --- notifications ------------------------------------------------------------------------------------------
@@ -198,14 +200,23 @@ class Ledger:
                     error.details["index"] = index
                     raise
 
-        documents, answers = await self._carry_out(identity, steps, once)
+        named = [_named(command) for command in batch.commands]
+        job_ids = [job_id for job_id in named if job_id is not None]
+        documents, answers = await self._carry_out(identity, steps, once, job_ids)
         by_key = {document.key: document for document in documents}
         return [[by_key[key] for key in keys] for keys in answers]
 
     async def _carry_out(
-        self, identity: Identity, steps: Callable[[Draft], Awaitable[None]], once: Once | None
+        self,
+        identity: Identity,
+        steps: Callable[[Draft], Awaitable[None]],
+        once: Once | None,
+        job_ids: Sequence[str] = (),
     ) -> tuple[list[Document], Any]:
-        """Draft, commit, and draft again where something came between. Answers the documents and the draft's note."""
+        """Draft, commit, and draft again where something came between. Answers the documents and the draft's note.
+
+        ``job_ids``: the jobs whose progress the steps take along.
+        """
         _require(identity, "produce")
         tenant, user = identity.tenant, identity.user
 
@@ -214,18 +225,18 @@ class Ledger:
                 record = (await self.engine.get(tenant, [once.document_key(user)]))[0]
                 if record is not None:
                     return once.replay(record)
-            draft = Draft(self._terms, identity)
-            await steps(draft)
-            writes, outcome = draft.plan()
-            if once is not None:
-                last = once.record(user, outcome, len(writes), note=draft.note, now=self.now())
-                stored = await self._commit(tenant, [*writes, last])
-            elif writes:
-                stored = await self._commit(tenant, writes)
-            else:
-                stored = []
-            for job_id in draft.job_ids:
-                self.progress.forget(tenant, job_id)
+            async with self.progress.hold(tenant, job_ids) as hold:
+                draft = Draft(self._terms, identity, hold.progress)
+                await steps(draft)
+                writes, outcome = draft.plan()
+                if once is not None:
+                    last = once.record(user, outcome, len(writes), note=draft.note, now=self.now())
+                    stored = await self._commit(tenant, [*writes, last])
+                elif writes:
+                    stored = await self._commit(tenant, writes)
+                else:
+                    stored = []
+                hold.settle(stored)
             return [*stored[: len(writes)], *outcome[len(writes) :]], draft.note
 
         return await _until_settled(attempt)
@@ -245,6 +256,13 @@ async def _until_settled(attempt: Callable[[], Awaitable[T]]) -> T:
         except _Raced:
             await asyncio.sleep(random.uniform(0, 0.002 * tried))
     raise Conflict
+
+
+def _named(command: BatchCommand) -> str | None:
+    """The job that a command of a batch names."""
+    if isinstance(command, BatchNotify):
+        return None
+    return command.job_id if isinstance(command, BatchStart) else command.job
 
 
 def _job(documents: Sequence[Document]) -> Job:
