@@ -223,7 +223,7 @@ class Hub:
                 try:
                     await asyncio.wait_for(waiter.event.wait(), left)
                 except TimeoutError:
-                    return page
+                    return await read()  # a hint may have got lost, and the cursor moves with the tenant
         finally:
             self._leave(waiter, tenant)
 
