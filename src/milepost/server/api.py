@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,7 @@ from milepost.server.streams import job_list
 
 MAX_CHANGES: Final = 256
 MAX_WAIT: Final = 30.0
+_MOST: Final = 1e9  # beyond this a number is no count and no time
 
 router = APIRouter(prefix="/api")
 
@@ -309,21 +311,21 @@ async def _unread(services: Services, identity: Identity) -> Response:
     return _json({"unread": unread.count, "as_of": unread.as_of})
 
 
-def _number(request: Request, name: str, default: float) -> float:
+def _number(request: Request, name: str, default: float, least: float = 0.0) -> float:
     text = request.query_params.get(name)
     if text is None or text == "":
         return default
     try:
         number = float(text)
     except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9:
+        number = math.nan
+    if not least <= number <= _MOST:
         raise Invalid(f"{name} must be a number.", field=name)
     return number
 
 
 def _limit(request: Request, default: int, most: int = 100) -> int:
-    return int(max(1, min(_number(request, "limit", default), most)))
+    return int(max(1, min(_number(request, "limit", default, -_MOST), most)))
 
 
 def _stream_url(request: Request, job_id: str) -> str:
