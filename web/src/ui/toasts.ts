@@ -109,7 +109,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       if (job.stale) continue;
       const done = job.state !== 'queued' && job.state !== 'running' && job.state !== 'stalled';
       const key = `job:${job.id}:${job.attempt}:${done ? 'end' : 'live'}`;
-      if (memory.has(key)) continue;
+      if (!toasts.has(`job:${job.id}`) && memory.has(key)) continue;
       put(jobToast(job, labels, successMs), () => {
         // What leaves is what is on screen now, perhaps another state than when it came.
         const now = client.job(job.id).getSnapshot();

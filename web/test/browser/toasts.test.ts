@@ -329,6 +329,16 @@ test('open toasts survive a reload of the page, closed ones do not come back', a
   second.leave();
 });
 
+test('a toast that is open here tells the end, though another tab has told and closed it', async () => {
+  const storage = memoryStorage();
+  const { client, server } = setup({}, { storage });
+  await job(server.do, client, 'a');
+  // As another tab of this user does when its toast has left.
+  client.memory.claim('job:a:1:end');
+  await server.do({ put: { id: 'a', state: 'completed', attempt: 1 } });
+  await until(() => toasts()[0]?.dataset.tone === 'success');
+});
+
 test('two minutes without a server raise one error with a retry, which goes when it is back', async () => {
   const { client, server } = setup(
     {},
