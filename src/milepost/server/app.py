@@ -47,7 +47,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One conversation."""
         if scope["type"] == "http":
-            await self.services.start()
+            try:
+                await self.services.start()
+            except MilepostError as error:  # out here nobody else would make an answer of it
+                await problems.response(error)(scope, receive, send)
+                return
         await self.inner(scope, receive, send)
 
 
