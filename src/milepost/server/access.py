@@ -13,6 +13,7 @@ from milepost.model import Identity
 from milepost.server.services import Services
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FROM_BROWSERS: Final = frozenset({"cookie", "origin", "sec-fetch-site"})
 
 
 class Asker(NamedTuple):
@@ -33,7 +34,9 @@ async def identify(connection: HTTPConnection, services: Services, *, stream: bo
         if inspect.isawaitable(signed_in):
             signed_in = await signed_in
         if signed_in is not None:
-            check_origin(connection, services.settings.allowed_origins)
+            # how it knows them is its own affair; a request that no browser can have made needs no origin
+            if not _FROM_BROWSERS.isdisjoint(connection.headers.keys()):
+                check_origin(connection, services.settings.allowed_origins)
             return Asker(signed_in)
     headers = connection.headers.getlist("authorization")
     query = connection.query_params
