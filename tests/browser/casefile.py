@@ -1,0 +1,98 @@
+"""The demo as a person starts it: ``milepost demo``, with its hub, its workers and its page."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from milepost import Milepost
+from milepost.auth import issue_token
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
+    """What ``look`` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or look}"
+        time.sleep(0.02)
+    return found
+
+
+class Casefile:
+    """A running demo."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "demo.log"
+        self._data = folder / "data"
+        command = [sys.executable, "-m", "milepost", "demo", "--port", "0", "--data-dir", str(self._data)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+        self.url = until(self._told_url, what="the demo says where it is")
+        self.port = int(self.url.rpartition(":")[2])
+        self._secret = (self._data / "secret").read_text()
+        self._milepost = Milepost(self.url, token=issue_token(self._secret, user="tests", scope="produce", ttl=3600))
+
+    @property
+    def log(self) -> str:
+        """All that it and its processes have printed."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
+    def hub(self) -> int:
+        """The process of hub and page."""
+        return until(lambda: self._children("hub"), what="a hub")[0]
+
+    def kill_hub(self) -> None:
+        """Kill -9, to its death."""
+        pid = self.hub
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: pid not in self._children("hub"), what="the hub is dead")
+
+    def hold_hub_back(self, held: bool) -> None:
+        """Whether a hub that dies stays away: its supervisor is stopped for so long."""
+        os.kill(self._process.pid, signal.SIGSTOP if held else signal.SIGCONT)
+
+    def hold_workers(self, held: bool) -> None:
+        """Whether the workers stand still, in the middle of whatever they do."""
+        for pid in until(lambda: self._children("worker"), what="workers"):
+            os.kill(pid, signal.SIGSTOP if held else signal.SIGCONT)
+
+    def notify(self, visitor: str, title: str, **more: Any) -> None:
+        """Somebody's program tells a visitor something."""
+        self._milepost.notify(visitor, title=title, **more)
+
+    def token(self, visitor: str, *, seconds: float) -> str:
+        """A token of a visitor's, as the page gives them, but for as long as a test wants."""
+        return issue_token(self._secret, user=visitor, ttl=seconds)
+
+    def close(self) -> None:
+        """Ctrl-C. All of it ends, in good order."""
+        self._milepost.close()
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.wait(30) == 0, self.log
+
+    def _told_url(self) -> str:
+        return "".join(re.findall(r" at (http://\S+) ", self.log))
+
+    def _children(self, role: str) -> list[int]:
+        listed = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        pids = [int(pid) for path in listed for pid in path.read_text().split()]
+        return [pid for pid in pids if role in _words(pid)]
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except FileNotFoundError:
+        return []

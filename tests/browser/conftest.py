@@ -1,0 +1,66 @@
+"""The whole product in a real Chromium: ``milepost demo``, somebody who looks at it, and a network between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser.casefile import Casefile
+from tests.browser.proxy import FaultProxy
+from tests.browser.visitor import Visitor
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-quic",
+]
+Visit = Callable[..., Visitor]
+
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(name="casefile", scope="module")
+def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casefile]:
+    """One demo for the tests of a file. It ends as it should, and nothing went wrong inside it."""
+    casefile = Casefile(tmp_path_factory.mktemp("casefile"))
+    yield casefile
+    casefile.close()
+    assert "Traceback" not in casefile.log, casefile.log
+
+
+@pytest.fixture(name="browser", scope="module")  # no wider: while it is open, no async test can run in this process
+def fixture_browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(name="proxy")
+def fixture_proxy(casefile: Casefile) -> Iterator[FaultProxy]:
+    """A network between a visitor and the demo that a test can spoil."""
+    proxy = FaultProxy(casefile.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(name="visit")
+def fixture_visit(casefile: Casefile, browser: Browser) -> Iterator[Visit]:
+    """Opens the page as somebody who has never been there; ``options`` are further ones for the page's client."""
+    visitors: list[Visitor] = []
+
+    def visit(url: str = "", *, options: dict[str, Any] | None = None, **context: Any) -> Visitor:
+        visitors.append(Visitor(browser, url or casefile.url, options or {}, **context))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.close()
