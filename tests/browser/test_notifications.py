@@ -6,6 +6,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.casefile import Casefile
 from tests.browser.conftest import Visit
+from tests.browser.visitor import PHONE
 
 
 def badge(page: Page) -> Locator:
@@ -73,3 +74,16 @@ def test_a_visitor_is_told_only_what_is_for_them(visit: Visit, casefile: Casefil
     expect(two.toasts).to_have_count(1)
     expect(badge(two.page)).to_have_text("1")
     expect(two.page.locator(".job")).to_have_count(0)
+
+
+def test_the_inbox_is_in_front(visit: Visit, casefile: Casefile) -> None:
+    """On a phone full of toasts that stay, what is in the open inbox can be clicked, down to its last row."""
+    visitor = visit(viewport=PHONE)
+    for number in range(1, 6):
+        casefile.notify(visitor.id, f"Fault {number}", message="The court's portal refused the filing.", level="error")
+    expect(visitor.toasts).to_have_count(5)
+    visitor.open_inbox()
+    visitor.picture("inbox-over-toasts")
+    rows = visitor.page.get_by_role("dialog", name="Notifications").get_by_role("listitem")
+    rows.last.get_by_role("button", name="Archive Fault 1").click(timeout=5_000)
+    expect(rows).to_have_count(4)
