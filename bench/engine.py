@@ -1,24 +1,46 @@
-"""How fast the SQLite engine is, on this machine, in one run: ``python bench/engine.py``.
+"""The SQLite engine by itself: durable commits per second, and the time of the reads that streams are made of.
 
-Prints commits per second singly (one caller, and sixty-four at once) and in batches, and the time of the reads that
-streams and polls are made of. Figures of a temporary folder's disk, fsync included.
+Commits include their fsync. A caller waits for its own commit before the next; callers at once share one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import tempfile
+import os
+import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 
+from bench import machine
+from bench.report import Figure, Table
 from milepost.engine import Engine, Question, Write
 from milepost.engines import open_engine
 
 BODY = b'{"id":"case-123","kind":"document","title":"Discovery set","state":"running","message":"Page 3"}' * 6
-SECONDS = 2.0
+SECONDS = 0.8
+TIMES = 3
+READS = 1_000
+
+
+def run() -> Sequence[Table]:
+    """Measure, on the servers' core."""
+    before = os.sched_getaffinity(0)
+    machine.pin(0, machine.SERVER_CORE)
+    try:
+        with machine.folder() as folder:
+            return asyncio.run(_measured(f"sqlite:///{folder / 'bench.db'}"))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+async def _measured(url: str) -> Sequence[Table]:
+    engine = open_engine(url)
+    try:
+        return [await _commits(engine), await _reads(engine)]
+    finally:
+        await engine.close()
 
 
 def job(number: int) -> Write:
@@ -41,8 +63,8 @@ async def commit(engine: Engine, make: Callable[[], Write], count: int) -> None:
     await engine.commit("t", [make() for _ in range(count)])
 
 
-async def rate(work: Callable[[], Awaitable[object]], writes: int, callers: int = 1) -> float:
-    """Documents per second that ``callers`` at once get committed, each waiting for its own before the next."""
+async def rate(work: Callable[[], Awaitable[object]], writes: int, callers: int) -> float:
+    """Documents per second that ``callers`` at once get committed."""
     until = time.perf_counter() + SECONDS
     done = 0
 
@@ -57,34 +79,29 @@ async def rate(work: Callable[[], Awaitable[object]], writes: int, callers: int 
     return done / (time.perf_counter() - started)
 
 
-async def micros(read: Callable[[], Awaitable[object]], times: int = 3000) -> float:
-    """The mean time of a read in microseconds."""
-    started = time.perf_counter()
-    for _ in range(times):
-        await read()
-    return (time.perf_counter() - started) / times * 1e6
-
-
-async def measure(engine: Engine) -> None:
-    """Print every figure."""
-    numbers = itertools.count()
-
+async def _commits(engine: Engine) -> Table:
+    numbers = itertools.count(1000)
     await engine.commit("t", [job(number) for number in range(1000)])
-    print(f"{'documents committed per second':44} {'new':>9} {'again':>9}")
+    table = Table(
+        "SQLite engine: durable commits, documents/s on one core", ("", "new documents", "progress of old ones")
+    )
     for name, count, callers in (
         ("one caller, one by one", 1, 1),
         ("64 callers, one by one", 1, 64),
-        ("batches of 64", 64, 1),
-        ("batches of 256", 256, 1),
+        ("one caller, batches of 64", 64, 1),
+        ("one caller, batches of 256", 256, 1),
     ):
-        new, old = [
-            await rate(partial(commit, engine, make, count), count, callers)
-            for make in (lambda: job(next(numbers)), lambda: job(next(numbers) % 1000))
-        ]
-        print(f"{name:44} {new:9,.0f} {old:9,.0f}")
+        figures = []
+        for make in (lambda: job(next(numbers)), lambda: job(next(numbers) % 1000)):
+            work = partial(commit, engine, make, count)
+            figures.append(Figure([await rate(work, count, callers) for _ in range(TIMES)]))
+        table.rows.append((name, *map(str, figures)))
+    return table
 
+
+async def _reads(engine: Engine) -> Table:
     unread = [
-        Write(f"notification:{n}", "notification", BODY, ("user:reader",), labels=("unread", "recent"), order=None)
+        Write(f"notification:{n}", "notification", BODY, ("user:reader",), labels=("unread", "recent"))
         for n in range(500)
     ]
     await engine.commit("t", unread)
@@ -94,33 +111,22 @@ async def measure(engine: Engine) -> None:
     await engine.commit("t", [job(1)])
     (end,) = await engine.heads(["t"])
     readers, now = ("user:reader", "everyone"), time.time()
-    unread_count = [Question("user:reader", "unread", "inbox:reader"), Question("everyone", "unread", "inbox:reader")]
-    print("microseconds per read")
-    for title, read in (
-        ("changes, at the head", lambda: engine.changes("t", readers, end, now=now)),
-        ("changes, nothing of mine", lambda: engine.changes("t", readers, last, now=now)),
+    questions = [Question("user:reader", "unread", "inbox:reader"), Question("everyone", "unread", "inbox:reader")]
+    table = Table("SQLite engine: reads, microseconds on one core", ("", "median", "p99"))
+    for name, read in (
+        ("changes, empty: at the head", lambda: engine.changes("t", readers, end, now=now)),
+        ("changes, empty: others' documents only", lambda: engine.changes("t", readers, last, now=now)),
         ("changes, 47 documents", lambda: engine.changes("t", readers, head, now=now)),
-        ("snapshot, 20 recent", lambda: engine.changes("t", readers, None, now=now)),
-        ("find, the newest 50 of 500", lambda: engine.find("t", readers, kind="notification")),
-        ("count, unread of 500", lambda: engine.count("t", unread_count)),
-        ("heads of one tenant", lambda: engine.heads(["t"])),
+        ("snapshot: the 20 newest", lambda: engine.changes("t", readers, None, now=now)),
+        ("inbox: the newest 50 of 500", lambda: engine.find("t", readers, kind="notification")),
+        ("unread count of 500", lambda: engine.count("t", questions)),
     ):
-        print(f"{title:44} {await micros(read):9.1f}")
+        times = [await _micros(read) for _ in range(READS)]
+        table.rows.append((name, f"{statistics.median(times):.0f}", f"{statistics.quantiles(times, n=100)[98]:.0f}"))
+    return table
 
 
-def main() -> None:
-    """Measure in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = open_engine(f"sqlite:///{Path(folder) / 'bench.db'}")
-
-        async def run() -> None:
-            try:
-                await measure(engine)
-            finally:
-                await engine.close()
-
-        asyncio.run(run())
-
-
-if __name__ == "__main__":
-    main()
+async def _micros(read: Callable[[], Awaitable[object]]) -> float:
+    started = time.perf_counter()
+    await read()
+    return (time.perf_counter() - started) * 1e6
