@@ -139,7 +139,7 @@ class EngineAgainstReference(RuleBasedStateMachine):
         which=which,
         tenant=tenants,
         audiences=readers,
-        back=st.none() | st.integers(-1, 12),
+        back=st.none() | st.integers(-1, 12) | st.just(1000),
         stranger=st.sampled_from((False, False, False, True)),
         limit=st.integers(1, 5) | st.just(256),
         recent=st.integers(0, 3),
@@ -220,7 +220,7 @@ class EngineAgainstReference(RuleBasedStateMachine):
         expected = {(name, it.key): it for name, model in self.model.items() for it in model.due(self.now)}
         assert {(it.tenant, it.document.key): it.document for it in got} == expected
 
-    @rule(which=which, hours=st.sampled_from((0, 2, 7, 23)))
+    @rule(which=which, hours=st.sampled_from((0, 2, 7, 26, 60)))
     def prune(self, which: int, hours: float) -> None:
         """[prune]"""
         self.now += hours * HOUR + 120
@@ -260,6 +260,6 @@ async def _commit(engine: SqliteEngine, tenant: str, todo: list[Write]) -> list[
 
 
 EngineAgainstReference.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestEngineAgainstReference = EngineAgainstReference.TestCase

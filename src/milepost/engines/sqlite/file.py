@@ -156,7 +156,8 @@ class SqliteFile:
         except OSError as error:
             raise away(f"cannot open {self.path}: {error.strerror}") from error
         self.check()
-        _FILES.add(self)
+        with _files_lock:
+            _FILES.add(self)
 
     def connect(self) -> apsw.Connection:
         """A connection on which a commit returns only when it is on the disk."""
@@ -317,10 +318,12 @@ def _wait(attempts: int) -> bool:
 
 
 _FILES: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
+_files_lock = threading.Lock()
 _forking: list[SqliteFile] = []
 
 
 def _before_fork() -> None:
+    _files_lock.acquire()
     _forking[:] = _FILES
     for file in _forking:
         file.before_fork()
@@ -330,6 +333,7 @@ def _after_fork() -> None:
     for file in _forking:
         file.after_fork()
     _forking.clear()
+    _files_lock.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -108,8 +108,8 @@ UPDATE file SET secret = ?, renewed = ?;
 -- raise_floor: Cursors below the highest revision that was dropped are answered by a snapshot.
 UPDATE tenant SET floor = max(floor, ?) WHERE id = ?;
 
--- grown: The tenants that grew after a group, newest first, a few more than are ever named one by one.
-SELECT name, grown FROM tenant WHERE grown > ? ORDER BY grown DESC LIMIT 101;
+-- grown: The tenants that grew after a group, and the last group of each.
+SELECT name, grown FROM tenant WHERE grown > ?;
 
 -- last_id: The highest id that a document has.
 SELECT coalesce(max(id), 0) FROM document;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import os
 import queue
@@ -21,6 +20,7 @@ from milepost.errors import MilepostError, Unavailable
 GROUP_WRITES: Final = 256
 GROUP_SECONDS: Final = 0.004
 QUEUE_TASKS: Final = 10_000  # commits that may wait; more are refused, so that a slow disk does not fill the memory
+OWN_GROUPS: Final = 4096  # many more than there can be between two looks at the file
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ class Writer:
 
     def __init__(self, file: SqliteFile) -> None:
         self.listeners: list[Hints] = []
-        self.own: collections.deque[int] = collections.deque(maxlen=4096)
+        self.own: dict[int, None] = {}
         self._file = file
         self._closed = False
         self._dead: str | None = None
@@ -146,7 +146,9 @@ class Writer:
                 if result := self._group(task, alone=True):
                     self._tell(*result)
             return None
-        self.own.append(group.number)
+        self.own[group.number] = None
+        if len(self.own) > OWN_GROUPS:
+            del self.own[next(iter(self.own))]
         return tasks, group
 
     def _gather(self, first: _Task, tasks: list[_Task], *, alone: bool) -> Iterable[_Task]:
