@@ -12,6 +12,7 @@ from tests.browser.casefile import Casefile
 from tests.browser.proxy import FaultProxy
 from tests.browser.visitor import Visitor
 
+CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -39,7 +40,7 @@ def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casef
 def fixture_browser() -> Iterator[Browser]:
     """The system's Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 

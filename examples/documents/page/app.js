@@ -42,7 +42,7 @@
   }
 
   function left(seconds) {
-    return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} s left` : `about ${Math.round(seconds / 60)} min left`;
+    return seconds < 90 ? `about ${Math.max(1, Math.ceil(seconds))} s left` : `about ${Math.ceil(seconds / 60)} min left`;
   }
 
   function message(job) {
