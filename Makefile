@@ -37,7 +37,7 @@ check: .venv/tools $(BUNDLE) ## the rules of the code: format, lint, types, laye
 	@echo "· biome, tsc, bundle sizes"
 	@cd web && npm run --silent check && npm run --silent size
 
-bench: .venv/bench $(BUNDLE) programs ## the figures of docs/performance.md, measured here
+bench: .venv/tools $(BUNDLE) programs ## the figures of docs/performance.md, measured here
 	@scripts/need 'command -v cc' gcc libc6-dev
 	@echo "· python -m bench"
 	@python -m bench
@@ -70,11 +70,6 @@ clean: ## remove all that these targets installed and built
 .venv/tools: .venv/product
 	@echo "· tools into .venv"
 	@python -m pip install --quiet --group dev
-	@touch $@
-
-.venv/bench: .venv/tools
-	@echo "· what the figures are compared with, into .venv"
-	@python -m pip install --quiet --group bench
 	@touch $@
 
 web/node_modules/ready: web/package.json | .venv/product
