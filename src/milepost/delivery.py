@@ -6,6 +6,7 @@ frame, the reader's own unread count, is made per user.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from milepost.dialects import Dialect, Frame
 from milepost.engine import Document, Page
 from milepost.model import TERMINAL, Cursor
 from milepost.subscriber import Listener, State, Subscriber, Topic
+
+log = logging.getLogger("milepost.hub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Delivery:
             if seen is not None and document.revision <= seen.revision:
                 continue
             cursor = self._seal.encode(tenant, Cursor(epoch, document.revision))
-            frame = None if document.kind == "inbox" else dialect.document(document, cursor)
+            frame = _encoded(dialect, document, cursor)
             room = self._one(subscriber, document, frame, cursor, unread, _end_of(document)) and room
             if subscriber.state is not State.CATCHING_UP:
                 return False
@@ -122,8 +125,7 @@ class Delivery:
                 if dialect in frames:
                     frame = frames[dialect]
                 else:
-                    frame = None if document.kind == "inbox" else dialect.document(document, cursor)
-                    frames[dialect] = frame
+                    frame = frames[dialect] = _encoded(dialect, document, cursor)
                 subscriber.cursor = position
                 user = unread.get(subscriber.identity.user)
                 if not self._one(subscriber, document, frame, cursor, user, end) and subscriber.state is State.LIVE:
@@ -160,6 +162,17 @@ class Delivery:
     @staticmethod
     def _inbox(dialect: Dialect, unread: Unread, cursor: str) -> bytes:
         return dialect.inbox(unread=unread.count, read_up_to=unread.read_up_to, as_of=unread.as_of, cursor=cursor)
+
+
+def _encoded(dialect: Dialect, document: Document, cursor: str) -> Frame | None:
+    """The document's frame; None where it has none, or where the dialect fails: one document must not end a stream."""
+    if document.kind == "inbox":
+        return None
+    try:
+        return dialect.document(document, cursor)
+    except Exception:
+        log.exception("%s cannot be told in dialect %s", document.key, dialect.name)
+        return None
 
 
 def _revision(document: Document) -> int:

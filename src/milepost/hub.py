@@ -20,7 +20,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -84,7 +83,6 @@ class Hub:
         self._wheel: Wheel[Subscriber] = Wheel(self.delivery.clock)
         self._subscribers: set[Subscriber] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._streams_of: Counter[tuple[str, str]] = Counter()
         self._draining = False
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -98,7 +96,7 @@ class Hub:
         """Drop everything at once; see ``drain`` for the polite way."""
         for subscriber in list(self._subscribers):
             self.end(subscriber, "shutdown")
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -150,13 +148,16 @@ class Hub:
         page, subscriber.first = subscriber.first, None
         assert page is not None, "open() comes before begin()"
         subscriber.sink = sink
+        if subscriber.state is State.CLOSED:  # a drain came in between
+            sink.write(subscriber.dialect.stream_end("shutdown", random.randint(500, 3000)))
+            sink.end()
+            return
         monotonic = self._monotonic()
         subscriber.opened_at = subscriber.last_write = monotonic
         subscriber.ends_at = monotonic + self.max_stream_seconds * random.uniform(LIFE_SPREAD, 1.0)
         if subscriber.identity.expires_at is not None:
             subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
         self.stats.streams += 1
-        self._streams_of[self._who(subscriber)] += 1
         self.delivery.write(
             subscriber,
             "connected",
@@ -187,9 +188,6 @@ class Hub:
         self._subscribers.discard(subscriber)
         if subscriber.sink is not None:
             self.stats.streams -= 1
-            self._streams_of[self._who(subscriber)] -= 1
-            if not self._streams_of[self._who(subscriber)]:
-                del self._streams_of[self._who(subscriber)]
             self.stats.on_close(self._monotonic() - subscriber.opened_at)
 
     def end(self, subscriber: Subscriber, reason: str, *, retry_ms: int = 1000) -> None:
@@ -201,10 +199,6 @@ class Hub:
         sink = subscriber.sink
         self.close(subscriber)
         sink.end()
-
-    def streams_of(self, tenant: str, user: str) -> int:
-        """How many streams the user has open on this process."""
-        return self._streams_of[(tenant, user)]
 
     async def wait(
         self, tenant: str, topics: Iterable[str], read: Callable[[], Awaitable[Page]], seconds: float
@@ -261,10 +255,6 @@ class Hub:
             del self._tenants[name]
             if tenant.task is not None:
                 tenant.task.cancel()
-
-    @staticmethod
-    def _who(subscriber: Subscriber) -> tuple[str, str]:
-        return subscriber.identity.tenant, subscriber.identity.user
 
     # --- catching up --------------------------------------------------------------------------------------------
 
@@ -395,7 +385,9 @@ class Hub:
             try:
                 while await self._advance(tenant):
                     pass
-            except Unavailable:
+            except Exception as error:  # a bug must not leave a tenant's readers without news for ever
+                if not isinstance(error, Unavailable):
+                    log.exception("following a tenant failed")
                 tenant.degraded = True
                 tenant.grew.set()
                 await asyncio.sleep(pause * random.uniform(0.7, 1.0))
