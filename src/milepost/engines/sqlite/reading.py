@@ -162,9 +162,14 @@ def _walk(
     """The documents at a term of any of these audiences, by order, each one once; lazily, straight off the index."""
     statement = SQL["oldest" if oldest else "newest"]
     streams = [map(document, at.run(statement, (at.id, reader, term, *bounds))) for reader in dict.fromkeys(readers)]
-    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=attrgetter("order"), reverse=not oldest)
-    for _, same in itertools.groupby(merged, key=attrgetter("order")):
-        yield from {it.key: it for it in same}.values()
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    taken: set[str] = set()
+    for it in heapq.merge(*streams, key=attrgetter("order"), reverse=not oldest):
+        if it.key not in taken:
+            taken.add(it.key)
+            yield it
 
 
 def changes(
