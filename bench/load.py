@@ -87,7 +87,6 @@ class Readers:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._streams: dict[int, tuple[socket.socket, Events]] = {}
-        self._publishing: socket.socket | None = None
 
     def open(self, address: Address, requests: Sequence[bytes], ready: str) -> float:
         """Open a stream per request, ``OPENING`` at once, each until its event ``ready``; the seconds it took."""
@@ -112,7 +111,8 @@ class Readers:
         Events are told by ``mark``, a text in each that has no line end. Answers (deliveries, seconds). Every stream
         must have got every event.
         """
-        publisher = self._publisher(address)
+        publisher = connect(address)
+        self._epoll.register(publisher.fileno(), select.EPOLLIN)
         got: Counter[int] = Counter()
         tails: dict[int, bytes] = {}
         keep = len(mark) - 1
@@ -135,6 +135,8 @@ class Readers:
                     got[fd] += count
                     total += count
         took = time.monotonic() - began
+        self._epoll.unregister(publisher.fileno())
+        publisher.close()
         if any(got[fd] != rounds for fd in self._streams):
             raise RuntimeError("a stream did not get every broadcast exactly once")
         return total, took
@@ -173,20 +175,10 @@ class Readers:
 
     def close(self) -> None:
         """Close every stream."""
-        if self._publishing is not None:
-            self._epoll.unregister(self._publishing.fileno())
-            self._publishing.close()
-            self._publishing = None
         for connection, _ in self._streams.values():
             self._epoll.unregister(connection.fileno())
             connection.close()
         self._streams.clear()
-
-    def _publisher(self, address: Address) -> socket.socket:
-        if self._publishing is None:
-            self._publishing = connect(address)
-            self._epoll.register(self._publishing.fileno(), select.EPOLLIN)
-        return self._publishing
 
     def _ready(self, since: float) -> list[int]:
         found = self._epoll.poll(1.0, 1024)
