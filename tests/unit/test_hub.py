@@ -43,6 +43,7 @@ class Troubled:
         return getattr(self._engine, name)
 
     async def changes(self, tenant: str, audiences: Sequence[str] | None, after: Cursor | None, **more: Any) -> Page:
+        """See ``Engine.changes``."""
         if self.away:
             raise Unavailable(code="engine_away")
         self.reads += 1
@@ -57,7 +58,7 @@ class World:
         self.wall, self.steady = FakeClock(), FakeClock(1000.0)
         self.ledger = Ledger(engine, now=self.wall)
         self.hub = Hub(
-            self.engine,  # type: ignore[arg-type]
+            self.engine,
             SEAL,
             heartbeat_seconds=BEAT,
             max_stream_seconds=600,
@@ -539,7 +540,7 @@ async def test_nothing_is_left(world: World) -> None:
         readers = [
             await world.open(),
             await world.live(),
-            await world.live(reader=Reader(room=4)),
+            await world.open(reader=Reader(room=4)),
             await world.open(**of_job()),
         ]
         await world.notify()
