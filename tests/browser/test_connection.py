@@ -48,6 +48,7 @@ def test_a_buffering_proxy(visit: Visit, casefile: Casefile, proxy: FaultProxy) 
     proxy.turn("buffer")
     visitor = visit(proxy.url, options={"timing": TIMING})
     expect(visitor.notice).to_contain_text("polling")
+    assert 3 <= sum("/api/stream" in path for path in proxy.seen) < 6  # three strikes, not ten failed connects
     visitor.generate("complaint", "discovery", speed="To watch")
     expect(visitor.bar).to_have_attribute("max", "16")
     casefile.notify(visitor.id, "By polling", level="info")
