@@ -7,7 +7,7 @@ the engine, since they are random.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from milepost.engine import GONE_SECONDS, RECENT, Document, Question, Write
@@ -81,7 +81,7 @@ class Tenant:
         it = self.documents.get(key)
         if it is None or it.gone or it.revision != revision:
             return False
-        self.documents[key] = replace(it, due_at=due_at)
+        self.documents[key] = it._replace(due_at=due_at)
         return True
 
     def get(self, key: str) -> Document | None:

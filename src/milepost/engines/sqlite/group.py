@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
@@ -132,7 +132,7 @@ class Group:
         slot = self._slot(self._tenant(tenant), key)
         if slot.now is None or slot.now.gone or slot.now.revision != revision:
             return False
-        slot.now = replace(slot.now, due_at=due_at)
+        slot.now = slot.now._replace(due_at=due_at)
         return True
 
     def prune(self, now: float, limit: int) -> int:
