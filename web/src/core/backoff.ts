@@ -19,6 +19,6 @@ export function backoff(
 /** `Retry-After` in milliseconds: seconds or a date; undefined when absent or unreadable. */
 export function retryAfter(header: string | null, now: number): number | undefined {
   if (!header) return undefined;
-  const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - now;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : undefined;
+  const seconds = Number.isNaN(Number(header)) ? (Date.parse(header) - now) / 1000 : Number(header);
+  return Number.isNaN(seconds) ? undefined : Math.max(seconds * 1000, 0);
 }

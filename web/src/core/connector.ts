@@ -1,119 +1,124 @@
 import type { Http } from '../transport/http.ts';
 import { TRANSPORTS } from '../transport/ladder.ts';
-import type { ServerConfig } from '../transport/transport.ts';
-import type { Failure } from './errors.ts';
+import type { Outcome, Run, ServerConfig } from '../transport/transport.ts';
+import { asFailure, Failure } from './errors.ts';
 import { deadline, IDLE, type Policy, type Session, type SessionEvent, step } from './session.ts';
-import type { Environment, TransportName } from './types.ts';
+import type { Lifecycle, TransportName } from './types.ts';
 import type { Delivery } from './wire.ts';
 
 /** Timers hold at most 2^31 - 1 ms; above that they fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-interface Live {
-  readonly abort: AbortController;
-  /** True: the connection was found dead and ends now. */
-  poke: () => boolean;
-  dead: boolean;
-  firstByte: number;
-  lastByte: number;
-}
-
 export interface ConnectorOptions {
   readonly http: Http;
-  readonly env: Environment;
+  readonly lifecycle: Lifecycle;
   readonly policy: Policy;
-  readonly shouldRetry: (error: Failure, attempt: number) => boolean;
+  readonly shouldRetry: ((error: Failure, attempt: number) => boolean) | undefined;
   cursor(): string | null;
   busy(): boolean;
   deliver(delivery: Delivery): void;
-  changed(session: Session, event: SessionEvent): void;
+  changed(event: SessionEvent, before: Session): void;
+}
+
+export interface Connector {
+  readonly session: Session;
+  dispatch(event: SessionEvent): void;
+  /** Something suggests that the network is worth another look. */
+  poke(): void;
 }
 
 /** Makes the connections be what the session says they are, and tells it what becomes of them. */
-export class Connector {
-  session: Session = IDLE;
-  readonly #options: ConnectorOptions;
-  readonly #live = new Map<number, Live>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  readonly #config: ServerConfig = {
-    heartbeatMs: 15_000,
-    pollMs: 5000,
-    longPollMs: 25_000,
-    transports: null,
-  };
+export function createConnector(options: ConnectorOptions): Connector {
+  const { policy, busy, shouldRetry } = options;
+  const { timing } = policy;
+  let session = IDLE;
+  const runs = new Map<number, Run>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const config: ServerConfig = { heartbeat_seconds: 15, poll_seconds: 5, long_poll_seconds: 25 };
 
-  constructor(options: ConnectorOptions) {
-    this.#options = options;
-  }
-
-  dispatch(event: SessionEvent): void {
-    const { env, policy, busy, changed } = this.#options;
+  function dispatch(event: SessionEvent): void {
     const now = performance.now();
-    const before = this.session;
-    const after = step(before, event, policy, { now, roll: env.random(), active: busy() });
-    this.session = after;
+    const before = session;
+    session = step(before, event, policy, { now, roll: Math.random(), active: busy() });
 
-    const { main, probe, rung } = after;
-    for (const [id, { abort }] of this.#live)
+    const { main, probe, rung } = session;
+    for (const [id, { abort }] of runs)
       if (id !== main && id !== probe) {
-        this.#live.delete(id);
+        runs.delete(id);
         abort.abort();
       }
-    if (main && !this.#live.has(main)) void this.#connect(main, rung);
-    if (probe && !this.#live.has(probe)) void this.#connect(probe, 0);
+    if (main && !runs.has(main)) void connect(main, rung);
+    if (probe && !runs.has(probe)) void connect(probe, 0);
 
-    clearTimeout(this.#timer);
-    const at = deadline(after, policy.timing);
-    if (at !== null)
-      this.#timer = setTimeout(
-        () => this.dispatch({ type: 'tick' }),
-        Math.min(at - now, LONGEST_TIMER_MS),
-      );
-    if (after !== before) changed(after, event);
+    clearTimeout(timer);
+    const ms = deadline(session, timing) - now;
+    if (ms < Infinity)
+      timer = setTimeout(() => dispatch({ type: 'tick' }), Math.min(ms, LONGEST_TIMER_MS));
+    if (session !== before) options.changed(event, before);
   }
 
-  /** Something suggests that the network is worth another look. */
-  poke(): void {
-    for (const live of [...this.#live.values()]) live.dead ||= live.poke();
-    this.dispatch({ type: 'wake' });
+  function end(id: number, outcome: Outcome): void {
+    const run = runs.get(id);
+    if (!run) return;
+    dispatch({ type: 'ended', id, outcome, lived: run.lastByte - run.firstByte });
+    const { phase, attempt } = session;
+    if (
+      outcome instanceof Failure &&
+      phase === 'waiting' &&
+      shouldRetry?.(outcome, attempt) === false
+    )
+      dispatch({ type: 'close', reason: 'rejected' });
   }
 
-  async #connect(id: number, rung: number): Promise<void> {
-    const { policy, env, deliver, shouldRetry } = this.#options;
-    const { why, expired } = this.session;
+  async function connect(id: number, rung: number): Promise<void> {
     const abort = new AbortController();
-    const live: Live = { abort, poke: () => false, dead: false, firstByte: 0, lastByte: 0 };
-    this.#live.set(id, live);
-    const current = () => this.#live.get(id) === live;
-    const outcome = await TRANSPORTS[policy.rungs[rung] as TransportName]({
-      ...this.#options,
-      timing: policy.timing,
-      config: this.#config,
+    let limit: ReturnType<typeof setTimeout> | undefined;
+    const run: Run = {
+      ...options,
+      timing,
+      config,
       abort,
-      reason: why,
-      auth: expired ? 'expired' : 'connect',
-      alive: () => {
-        live.lastByte = env.now();
-        live.firstByte ||= live.lastByte;
-        if (current() && (this.session.phase !== 'open' || id === this.session.probe))
-          this.dispatch({ type: 'opened', id });
+      reason: session.why,
+      auth: session.expired ? 'expired' : 'connect',
+      firstByte: 0,
+      lastByte: 0,
+      limit(ms, code = 'timeout') {
+        clearTimeout(limit);
+        limit = setTimeout(() => abort.abort(new Failure(code)), ms);
       },
-      deliver: (delivery) => {
-        if (current()) deliver(delivery);
+      alive() {
+        clearTimeout(limit);
+        run.lastByte = Date.now();
+        run.firstByte ||= run.lastByte;
+        if (runs.has(id) && (session.phase !== 'open' || id === session.probe))
+          dispatch({ type: 'opened', id });
       },
-      onPoke: (listener) => {
-        live.poke = listener;
+      deliver(delivery) {
+        if (runs.has(id)) options.deliver(delivery);
       },
-    });
-    if (!current()) return;
-    this.#live.delete(id);
-    const isMain = id === this.session.main;
-    this.dispatch({ type: 'ended', id, outcome, lived: live.lastByte - live.firstByte });
-    if (live.dead) this.dispatch({ type: 'wake' });
-    if (!isMain || outcome.kind !== 'failed') return;
-    const { error } = outcome;
-    if (error.code === 'forbidden') this.dispatch({ type: 'close', reason: 'forbidden' });
-    else if (!shouldRetry(error, this.session.attempt))
-      this.dispatch({ type: 'close', reason: 'rejected' });
+      poke() {},
+    };
+    runs.set(id, run);
+    const transport = TRANSPORTS[policy.rungs[rung] as TransportName];
+    const { signal } = abort;
+    end(
+      id,
+      await transport(run).catch((thrown) => asFailure(signal.aborted ? signal.reason : thrown)),
+    );
   }
+
+  return {
+    get session() {
+      return session;
+    },
+    dispatch,
+    poke() {
+      for (const [id, run] of [...runs]) {
+        run.poke();
+        const { aborted, reason } = run.abort.signal;
+        if (aborted) end(id, asFailure(reason));
+      }
+      dispatch({ type: 'wake' });
+    },
+  };
 }

@@ -1,4 +1,4 @@
-import type { ClientError, ErrorCode } from './types.ts';
+import type { ClientError, ErrorCode, Result } from './types.ts';
 
 interface Details {
   readonly status?: number;
@@ -20,5 +20,14 @@ export class Failure extends Error implements ClientError {
   }
 }
 
+/** Streams, or this transport, are switched off for this user. */
+export const DISABLED = 'streaming_disabled';
+
 export const asFailure = (error: unknown): Failure =>
   error instanceof Failure ? error : new Failure('network', { cause: error });
+
+export const asResult = (work: Promise<unknown>): Promise<Result> =>
+  work.then(
+    () => ({ ok: true }),
+    (error) => ({ ok: false, error: asFailure(error) }),
+  );

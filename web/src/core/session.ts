@@ -5,7 +5,7 @@
  */
 import type { Outcome } from '../transport/transport.ts';
 import { backoff } from './backoff.ts';
-import type { Failure } from './errors.ts';
+import { DISABLED, Failure } from './errors.ts';
 import type {
   CloseReason,
   ConnectionState,
@@ -16,6 +16,9 @@ import type {
 
 export const STRIKES = 3;
 export const FAILED_CONNECTS = 10;
+
+/** The time of what is not going to happen. */
+const NEVER = Infinity;
 
 export interface Session {
   readonly phase: 'idle' | 'connecting' | 'open' | 'waiting' | 'paused' | 'closed';
@@ -38,11 +41,11 @@ export interface Session {
   /** Any has. */
   readonly opened: boolean;
   /** Since when there is no connection although there should be. */
-  readonly since: number | null;
+  readonly since: number;
   readonly notice: boolean;
   readonly lost: boolean;
-  readonly retryAt: number | null;
-  readonly probeAt: number | null;
+  readonly retryAt: number;
+  readonly probeAt: number;
   readonly error: Failure | null;
   /** What ended the previous connection, as the server counts it. */
   readonly why: string | null;
@@ -78,41 +81,33 @@ export interface Ambient {
   readonly active: boolean;
 }
 
-export const IDLE: Session = {
-  phase: 'idle',
-  rung: 0,
-  main: 0,
-  probe: 0,
-  last: 0,
-  expired: false,
-  attempt: 0,
-  strikes: 0,
-  failures: 0,
-  cause: null,
-  proven: false,
-  opened: false,
-  since: null,
-  notice: false,
-  lost: false,
-  retryAt: null,
-  probeAt: null,
-  error: null,
-  why: null,
-  closed: null,
-};
-
 /** No connection, and no wish for one. */
 const REST = {
   main: 0,
   probe: 0,
-  since: null,
+  since: NEVER,
   notice: false,
   lost: false,
-  retryAt: null,
-  probeAt: null,
+  retryAt: NEVER,
+  probeAt: NEVER,
 } as const;
 
 const CALM = { attempt: 0, strikes: 0, failures: 0 } as const;
+
+export const IDLE: Session = {
+  ...REST,
+  ...CALM,
+  phase: 'idle',
+  rung: 0,
+  last: 0,
+  expired: false,
+  cause: null,
+  proven: false,
+  opened: false,
+  error: null,
+  why: null,
+  closed: null,
+};
 
 export function step(s: Session, event: SessionEvent, policy: Policy, ambient: Ambient): Session {
   const { now } = ambient;
@@ -120,7 +115,6 @@ export function step(s: Session, event: SessionEvent, policy: Policy, ambient: A
   if (phase === 'closed') return s;
   switch (event.type) {
     case 'start': {
-      if (phase !== 'idle') return s;
       const rung = Math.min(event.rung, policy.rungs.length - 1);
       return connect({ ...s, rung, cause: rung ? 'strikes' : null }, now);
     }
@@ -134,50 +128,47 @@ export function step(s: Session, event: SessionEvent, policy: Policy, ambient: A
     case 'wake':
       return phase === 'waiting' ? connect(s, now) : probe(s);
     case 'pause':
-      return phase === 'idle' || phase === 'paused' ? s : { ...s, ...REST, phase: 'paused' };
+      return phase === 'idle' ? s : { ...s, ...REST, phase: 'paused' };
     case 'resume':
       return phase === 'paused' ? connect(s, now) : s;
     case 'close':
-      return {
-        ...s,
-        ...REST,
-        phase: 'closed',
-        closed: event.reason,
-        error: event.error ?? s.error,
-      };
+      return close(s, event.reason, event.error);
   }
 }
 
-/** When `tick` will next have something to do; null: not before another event. */
-export function deadline(s: Session, timing: Timing): number | null {
+/** When `tick` will next have something to do; Infinity: not before another event. */
+export function deadline(s: Session, timing: Timing): number {
   const { since, retryAt, probeAt } = s;
-  const all = [retryAt, probeAt];
-  if (since !== null && !s.notice) all.push(since + timing.notice);
-  if (since !== null && !s.lost) all.push(since + timing.lost);
-  const due = all.filter((at) => at !== null);
-  return due.length ? Math.min(...due) : null;
+  const notice = s.notice ? NEVER : since + timing.notice;
+  return Math.min(retryAt, probeAt, notice, s.lost ? NEVER : since + timing.lost);
 }
 
 function tick(s: Session, timing: Timing, now: number): Session {
-  const passed = (at: number | null, after = 0) => at !== null && now >= at + after;
-  let next = s;
-  if (!s.notice && passed(s.since, timing.notice)) next = { ...next, notice: true };
-  if (!s.lost && passed(s.since, timing.lost)) next = { ...next, lost: true };
-  if (passed(s.retryAt)) next = connect(next, now);
-  return passed(s.probeAt) ? probe(next) : next;
+  const notice = now >= s.since + timing.notice;
+  const next = { ...s, notice, lost: now >= s.since + timing.lost };
+  if (now >= s.retryAt) return connect(next, now);
+  return now >= s.probeAt ? probe(next) : next;
 }
+
+const close = (s: Session, closed: CloseReason, error = s.error): Session => ({
+  ...s,
+  ...REST,
+  phase: 'closed',
+  closed,
+  error,
+});
 
 function connect(s: Session, now: number, expired = false): Session {
   const id = s.last + 1;
   // "No connection" is counted from the moment one was lost, not from each attempt.
-  const since = s.since ?? now;
-  return { ...s, phase: 'connecting', main: id, last: id, expired, since, retryAt: null };
+  const since = Math.min(s.since, now);
+  return { ...s, phase: 'connecting', main: id, last: id, expired, since, retryAt: NEVER };
 }
 
 function probe(s: Session): Session {
-  if (s.rung === 0 || s.probe || s.phase !== 'open') return s;
+  if (!s.rung || s.probe || s.phase !== 'open') return s;
   const id = s.last + 1;
-  return { ...s, probe: id, last: id, probeAt: null };
+  return { ...s, probe: id, last: id, probeAt: NEVER };
 }
 
 const probeEvery = (cause: Session['cause'], timing: Timing): number =>
@@ -185,23 +176,26 @@ const probeEvery = (cause: Session['cause'], timing: Timing): number =>
 
 function opened(s: Session, id: number, timing: Timing, now: number): Session {
   const climbs = id === s.probe;
-  if (!id || (!climbs && id !== s.main)) return s;
+  if (!climbs && id !== s.main) return s;
   const open = { ...s, ...REST, phase: 'open', main: id, opened: true, error: null } as const;
-  if (climbs || s.rung === 0)
+  if (climbs || !s.rung)
     return { ...open, ...(climbs && CALM), rung: 0, cause: null, proven: true };
   // That everything failed says nothing against the first rung: it is tried at once, but only once.
   const { cause } = s;
-  const probeAt = now + (cause === 'failures' ? 1000 : probeEvery(cause, timing));
-  return { ...open, cause: cause === 'failures' ? 'strikes' : cause, probeAt };
+  if (cause === 'failures') return { ...open, cause: 'strikes', probeAt: now + 1000 };
+  return { ...open, probeAt: now + probeEvery(cause, timing) };
 }
 
+const isDisabled = (outcome: Outcome): boolean =>
+  outcome instanceof Failure && outcome.problem === DISABLED;
+
 function probeEnded(s: Session, outcome: Outcome, { rungs, timing }: Policy, now: number): Session {
-  const cause = outcome.kind === 'disabled' ? 'disabled' : s.cause;
+  const cause = isDisabled(outcome) ? 'disabled' : s.cause;
   const next = { ...s, probe: 0, cause, probeAt: now + probeEvery(cause, timing) };
   const middle = rungs.indexOf('long-poll');
   // Streams stay blocked, but the rung between may work again. One failure there falls back.
   return middle > 0 && s.rung > middle
-    ? connect({ ...next, probeAt: null, rung: middle, failures: FAILED_CONNECTS - 1 }, now)
+    ? connect({ ...next, probeAt: NEVER, rung: middle, failures: FAILED_CONNECTS - 1 }, now)
     : next;
 }
 
@@ -209,41 +203,42 @@ function ended(
   s: Session,
   outcome: Outcome,
   lived: number,
-  policy: Policy,
-  ambient: Ambient,
+  { timing, rungs }: Policy,
+  { now, roll, active }: Ambient,
 ): Session {
-  const { timing, rungs } = policy;
-  const { now, roll, active } = ambient;
-  const said = outcome.kind === 'ended' ? outcome.reason : outcome.error.code;
-  const stable = lived >= timing.stable;
-  const next: Session = { ...s, ...REST, ...(stable && CALM), since: s.since ?? now, why: said };
+  const failed = outcome instanceof Failure;
+  const why = failed ? outcome.code : outcome.reason;
+  const calm = lived >= timing.stable && CALM;
+  const lost = { main: 0, probe: 0, probeAt: NEVER, since: Math.min(s.since, now), why };
+  const next = { ...s, ...lost, ...calm };
   const { attempt } = next;
-  const notice = { notice: s.notice, lost: s.lost };
   const lower = s.rung < rungs.length - 1;
 
   const down = (cause: Session['cause'], error: Failure | null): Session =>
-    connect({ ...next, ...notice, rung: s.rung + 1, strikes: 0, failures: 0, cause, error }, now);
-  const wait = (changes: Partial<Session>, floor: number, nth: number): Session => {
+    connect({ ...next, rung: s.rung + 1, strikes: 0, failures: 0, cause, error }, now);
+  const wait = (nth: number, floor = 0, changes: Partial<Session> = {}): Session => {
     const steps = active ? timing.backoff : timing.idleBackoff;
-    const ms = nth < 0 ? floor : backoff(steps, nth, timing.jitter, roll, floor);
-    const state = { ...next, ...notice, ...changes, attempt: attempt + 1 };
-    return { ...state, phase: 'waiting', retryAt: now + ms };
+    const retryAt = now + backoff(steps, nth, timing.jitter, roll, floor);
+    return { ...next, ...changes, phase: 'waiting', attempt: attempt + 1, retryAt };
   };
 
-  if (outcome.kind === 'ended') {
+  if (!failed) {
     // Another tab or device of this user took the place: streaming back would throw that one out.
-    if (said === 'replaced' && lower) return down('strikes', null);
-    if ((said === 'token_expired' || said === 'revoked') && attempt === 0)
-      return connect({ ...next, ...notice, attempt: 1 }, now, true);
-    return wait({}, outcome.retryMs, attempt - 1);
+    if (why === 'replaced' && lower) return down('strikes', null);
+    if ((why === 'token_expired' || why === 'revoked') && !attempt)
+      return connect({ ...next, attempt: 1 }, now, true);
+    return wait(attempt - 1, outcome.retryMs);
   }
-  const { error } = outcome;
-  if (outcome.kind === 'disabled' && lower) return down('disabled', error);
-  const strikes = next.strikes + (outcome.kind === 'failed' && outcome.strike ? 1 : 0);
+  if (isDisabled(outcome)) {
+    if (lower) return down('disabled', outcome);
+  } else if (why === 'forbidden') return close(s, why, outcome);
+  // What a proxy that blocks streams would cause.
+  const strike = rungs[s.rung] === 'sse' && (why === 'timeout' || why === 'protocol');
+  const strikes = next.strikes + Number(strike);
   const failures = next.failures + 1;
-  if (lower && strikes >= STRIKES) return down('strikes', error);
-  if (lower && failures >= FAILED_CONNECTS) return down('failures', error);
-  return wait({ strikes, failures, error }, error.retryAfterMs ?? 0, attempt);
+  if (lower && strikes >= STRIKES) return down('strikes', outcome);
+  if (lower && failures >= FAILED_CONNECTS) return down('failures', outcome);
+  return wait(attempt, outcome.retryAfterMs, { strikes, failures, error: outcome });
 }
 
 /** What the application sees of it. */
@@ -251,13 +246,20 @@ export function describe(s: Session, policy: Policy, paused: readonly string[]):
   const { phase, attempt, retryAt, notice, error, closed: reason } = s;
   const transport = policy.rungs[s.rung] as TransportName;
   const trying = s.lost ? 'error' : s.opened || attempt ? 'reconnecting' : 'connecting';
-  const status = {
+  const status: Partial<Record<Session['phase'], ConnectionStatus>> = {
     idle: 'idle',
     paused: 'idle',
     closed: 'closed',
     open: transport === 'sse' ? 'connected' : 'polling',
-    connecting: trying,
-    waiting: trying,
-  }[phase] as ConnectionStatus;
-  return { status, transport, attempt, retryAt, notice, error, reason, paused };
+  };
+  return {
+    status: status[phase] ?? trying,
+    transport,
+    attempt,
+    retryAt: retryAt < NEVER ? retryAt : null,
+    notice,
+    error,
+    reason,
+    paused,
+  };
 }

@@ -220,8 +220,6 @@ export interface Lifecycle {
 /** What the client takes from its surroundings. */
 export interface Environment {
   readonly fetch: typeof globalThis.fetch;
-  now(): number;
-  random(): number;
   readonly lifecycle: Lifecycle;
 }
 

@@ -1,25 +1,19 @@
 import type { AppNotification, Gone, Job } from './types.ts';
 
 /** What any transport delivers, in the order of the server's revisions. */
-export type Delivery =
-  | { readonly type: 'job'; readonly job: Job | Gone; readonly cursor: string | null }
-  | {
-      readonly type: 'notification';
-      readonly notification: AppNotification | Gone;
-      readonly unread: number | null;
-      readonly asOf: string | null;
-      readonly cursor: string | null;
-    }
-  | {
-      readonly type: 'inbox';
-      readonly unread: number | null;
-      readonly readUpTo: number;
-      readonly asOf: string | null;
-      readonly cursor: string | null;
-    }
+export type Delivery = {
+  readonly cursor: string | null;
+  /** The number of unread notifications as of a cursor, where it was said. */
+  readonly unread: number | null;
+  readonly asOf: string | null;
+} & (
+  | { readonly type: 'job'; readonly job: Job | Gone }
+  | { readonly type: 'notification'; readonly notification: AppNotification | Gone }
+  | { readonly type: 'inbox'; readonly readUpTo: number }
   /** Everything up to here has been sent. */
-  | { readonly type: 'live' | 'heartbeat'; readonly cursor: string | null }
-  | { readonly type: 'reset'; readonly reason: string };
+  | { readonly type: 'live' | 'heartbeat' }
+  | { readonly type: 'reset'; readonly reason: string }
+);
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -29,6 +23,15 @@ export const fields = (value: unknown): Fields =>
 export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 export const number = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) ? value : null;
+
+/** The fields of a JSON object; none where that cannot be read. */
+export function parseJson(read: () => string | null): Fields {
+  try {
+    return fields(JSON.parse(read() ?? ''));
+  } catch {
+    return {};
+  }
+}
 
 export const EMPTY_JOB: Omit<Job, 'id'> = {
   kind: '',
@@ -77,43 +80,38 @@ export const readNotification = (value: unknown) =>
 export function readDelivery(type: string, data: unknown, id: string | null): Delivery | null {
   const all = fields(data);
   const cursor = id ?? text(all.cursor);
-  const unread = number(all.unread);
-  const asOf = text(all.as_of) ?? cursor;
+  const common = { cursor, unread: number(all.unread), asOf: text(all.as_of) ?? cursor };
   switch (type) {
     case 'job': {
       const job = readJob(all.job);
-      return job && { type, job, cursor };
+      return job && { ...common, type, job };
     }
     case 'notification': {
       const notification = readNotification(all.notification);
-      return notification && { type, notification, unread, asOf, cursor };
+      return notification && { ...common, type, notification };
     }
     case 'inbox':
-      return { type, unread, readUpTo: number(all.read_up_to) ?? 0, asOf, cursor };
+      return { ...common, type, readUpTo: number(all.read_up_to) ?? 0 };
     case 'live':
     case 'heartbeat':
-      return { type, cursor };
+      return { ...common, type };
     case 'reset':
-      return { type, reason: String(all.reason) };
-    default:
-      return null;
+      return { ...common, type, reason: String(all.reason) };
   }
+  return null;
 }
 
 /** One page of `GET /api/changes` as deliveries; null where it is none. */
-export function readPage(page: Fields): { deliveries: Delivery[]; more: boolean } | null {
-  const { changes, cursor, reset } = page;
+export function readPage(page: Fields): Delivery[] | null {
+  const { changes, reset } = page;
   if (!Array.isArray(changes)) return null;
-  const more = page.more === true;
-  const found = changes.map((change: unknown) => {
-    const all = fields(change);
-    if ('inbox' in all) return readDelivery('inbox', all.inbox, text(all.cursor));
-    return readDelivery('job' in all ? 'job' : 'notification', all, text(all.cursor));
-  });
-  const deliveries = [
+  return [
     reset ? readDelivery('reset', { reason: reset }, null) : null,
-    ...found,
-    ...(more ? [] : [readDelivery('inbox', page, null), readDelivery('live', page, text(cursor))]),
+    ...changes.map((change: unknown) => {
+      const all = fields(change);
+      if ('inbox' in all) return readDelivery('inbox', all.inbox, text(all.cursor));
+      return readDelivery('job' in all ? 'job' : 'notification', all, null);
+    }),
+    page.more ? null : readDelivery('live', page, null),
   ].filter((delivery) => delivery !== null);
-  return { deliveries, more };
 }

@@ -1,30 +1,30 @@
 import type { Lifecycle, LifecycleEvent } from '../core/types.ts';
 
-/** The only part of the core that listens to `document` and `window`. */
-export function pageLifecycle(): Lifecycle {
-  const listeners = new Set<(event: LifecycleEvent) => void>();
-  const emit = (event: LifecycleEvent) => {
-    for (const listener of [...listeners]) listener(event);
-  };
-  const isVisible = () => document.visibilityState === 'visible';
-  const heard: readonly (readonly [EventTarget | undefined, string, (event: Event) => void])[] = [
-    [globalThis.document, 'visibilitychange', () => emit(isVisible() ? 'visible' : 'hidden')],
-    [globalThis.window, 'online', () => emit('online')],
-    // Not `unload`: it would keep the page out of the back/forward cache.
-    [globalThis.window, 'pagehide', () => emit('leave')],
-    [globalThis.window, 'pageshow', (e) => (e as PageTransitionEvent).persisted && emit('return')],
-  ];
+const isVisible = () => document.visibilityState === 'visible';
 
-  return {
-    isVisible,
-    subscribe(listener) {
-      if (!listeners.size) for (const [on, type, hear] of heard) on?.addEventListener(type, hear);
-      listeners.add(listener);
-      return () => {
-        listeners.delete(listener);
-        if (!listeners.size)
-          for (const [on, type, hear] of heard) on?.removeEventListener(type, hear);
-      };
-    },
-  };
-}
+/** What an event of the window means for the client; undefined: nothing. */
+const MEANING: Readonly<Record<string, (event: Event) => LifecycleEvent | undefined>> = {
+  visibilitychange: () => (isVisible() ? 'visible' : 'hidden'),
+  online: () => 'online',
+  // Not `unload`: it would keep the page out of the back/forward cache.
+  pagehide: () => 'leave',
+  pageshow: (event) => ((event as PageTransitionEvent).persisted ? 'return' : undefined),
+};
+
+/** The only part of the core that listens to the page. */
+export const pageLifecycle: Lifecycle = {
+  isVisible,
+  subscribe(listener) {
+    const leave = new AbortController();
+    for (const [type, meaning] of Object.entries(MEANING))
+      addEventListener(
+        type,
+        (event) => {
+          const said = meaning(event);
+          if (said) listener(said);
+        },
+        leave,
+      );
+    return () => leave.abort();
+  },
+};

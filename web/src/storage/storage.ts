@@ -1,5 +1,5 @@
 import type { JobSnapshot, StorageLike, ToastMemory } from '../core/types.ts';
-import { fields } from '../core/wire.ts';
+import { fields, parseJson, text } from '../core/wire.ts';
 import { ended } from '../store/jobs.ts';
 
 /**
@@ -28,6 +28,10 @@ export interface StoredJob {
   readonly at: number;
 }
 
+export interface RestoredJob extends StoredJob {
+  expired: boolean;
+}
+
 export function memoryStorage(): StorageLike {
   const map = new Map<string, string>();
   return {
@@ -37,135 +41,107 @@ export function memoryStorage(): StorageLike {
   };
 }
 
-/** The browser's storage where it works, else memory. Merely touching it can throw. */
-function probe(pick: () => StorageLike): StorageLike {
+/** The browser's storage, or memory where merely touching that throws. */
+function pick(storage: () => StorageLike): StorageLike {
   try {
-    const storage = pick();
-    const key = `${PREFIX}probe`;
-    storage.setItem(key, '1');
-    storage.removeItem(key);
-    return storage;
+    return storage();
   } catch {
     return memoryStorage();
   }
 }
 
-export class Vault implements ToastMemory {
-  readonly #local: StorageLike;
-  readonly #session: StorageLike;
-  readonly #scope: string;
-  readonly #now: () => number;
-  readonly #forgetJob: (id: string) => void;
+export interface Vault extends ToastMemory {
+  cursor: string | null;
+  /** The rung of the ladder on which the next page of this tab starts. */
+  rung: number;
+  /** Tracked jobs; `expired` ones are shown only after the server has said that they still run. */
+  jobs(): [string, RestoredJob][];
+  /** Adds or replaces (`null`: removes) jobs among those that other tabs wrote. */
+  saveJobs(changed: ReadonlyMap<string, StoredJob | null>): void;
+  forget(): void;
+}
 
-  constructor(options: {
-    readonly storage: StorageLike | 'memory' | undefined;
-    readonly userKey: string;
-    readonly now: () => number;
-    readonly release: (jobId: string) => void;
-  }) {
-    const { storage } = options;
-    this.#local =
-      storage === 'memory' ? memoryStorage() : (storage ?? probe(() => globalThis.localStorage));
-    this.#session = storage === undefined ? probe(() => globalThis.sessionStorage) : this.#local;
-    this.#scope = `${PREFIX}${encodeURIComponent(options.userKey)}:`;
-    this.#now = options.now;
-    this.#forgetJob = options.release;
-  }
+export function createVault(
+  storage: StorageLike | 'memory' | undefined,
+  userKey: string,
+  release: ToastMemory['release'],
+): Vault {
+  const given = storage === 'memory' ? memoryStorage() : storage;
+  const local = given ?? pick(() => localStorage);
+  const session = given ?? pick(() => sessionStorage);
+  const scope = `${PREFIX}${encodeURIComponent(userKey)}:`;
 
-  #read(storage: StorageLike, name: string): Readonly<Record<string, unknown>> {
+  const read = (from: StorageLike, name: string) => parseJson(() => from.getItem(scope + name));
+  function write(to: StorageLike, name: string, value: unknown): void {
     try {
-      return fields(JSON.parse(storage.getItem(this.#scope + name) ?? 'null'));
-    } catch {
-      return {};
-    }
-  }
-
-  #write(storage: StorageLike, name: string, value: unknown): void {
-    try {
-      if (value === null) storage.removeItem(this.#scope + name);
-      else storage.setItem(this.#scope + name, JSON.stringify(value));
+      if (value) to.setItem(scope + name, JSON.stringify(value));
+      else to.removeItem(scope + name);
     } catch {
       // Full or forbidden: what is on screen does not depend on it.
     }
   }
 
-  #fresh(at: unknown, ttl: number): boolean {
-    const age = this.#now() - Number(at);
+  function fresh(at: unknown, ttl: number): boolean {
+    const age = Date.now() - Number(at);
     return age <= ttl && age >= -SKEW;
   }
-
-  get cursor(): string | null {
-    const { c, at } = this.#read(this.#local, 'cursor');
-    return typeof c === 'string' && this.#fresh(at, CURSOR_TTL) ? c : null;
+  /** A value that is worth something for a while. */
+  const keep = (to: StorageLike, name: string, value: unknown) =>
+    write(to, name, value && { value, at: Date.now() });
+  function kept(from: StorageLike, name: string, ttl: number): unknown {
+    const { value, at } = read(from, name);
+    return fresh(at, ttl) ? value : null;
   }
 
-  set cursor(cursor: string | null) {
-    this.#write(this.#local, 'cursor', cursor && { c: cursor, at: this.#now() });
-  }
+  const shown = () =>
+    new Map(Object.entries(read(local, 'shown')).filter(([, at]) => fresh(at, SHOWN_TTL)));
 
-  /** Tracked jobs; `expired` ones are shown only after the server has said that they still run. */
-  jobs(): [string, StoredJob & { readonly expired: boolean }][] {
-    return Object.entries(this.#read(this.#local, 'jobs')).flatMap(([id, value]) => {
+  const jobs: Vault['jobs'] = () =>
+    Object.entries(read(local, 'jobs')).flatMap(([id, value]) => {
       const job = fields(value) as unknown as StoredJob;
       const settled = ended(job);
-      const fresh = this.#fresh(job.at, settled ? SETTLED_TTL : JOB_TTL);
-      if ((settled && !fresh) || typeof job.current !== 'number') return [];
-      return [[id, { ...job, expired: !fresh }]];
+      const expired = !fresh(job.at, settled ? SETTLED_TTL : JOB_TTL);
+      if ((settled && expired) || typeof job.current !== 'number') return [];
+      return [[id, { ...job, expired }]];
     });
-  }
 
-  /** Adds or replaces (`null`: removes) jobs among those that other tabs wrote. */
-  saveJobs(changed: ReadonlyMap<string, StoredJob | null>): void {
-    const entries = new Map<string, StoredJob>(this.jobs());
-    for (const [id, job] of changed) {
-      entries.delete(id);
-      if (job) entries.set(id, job);
-    }
-    const kept = [...entries].slice(-MAX_JOBS);
-    this.#write(this.#local, 'jobs', kept.length ? Object.fromEntries(kept) : null);
-  }
-
-  #shown(): Map<string, unknown> {
-    const entries = Object.entries(this.#read(this.#local, 'shown'));
-    return new Map(entries.filter(([, at]) => this.#fresh(at, SHOWN_TTL)));
-  }
-
-  has(id: string): boolean {
-    return this.#shown().has(id);
-  }
-
-  claim(id: string): boolean {
-    const shown = this.#shown();
-    if (shown.has(id)) return false;
-    shown.set(id, this.#now());
-    this.#write(this.#local, 'shown', Object.fromEntries([...shown].slice(-MAX_SHOWN)));
-    return true;
-  }
-
-  open(): readonly string[] {
-    const { ids } = this.#read(this.#session, 'open');
-    return Array.isArray(ids) ? ids.map(String) : [];
-  }
-
-  setOpen(ids: readonly string[]): void {
-    this.#write(this.#session, 'open', ids.length ? { ids } : null);
-  }
-
-  release(jobId: string): void {
-    this.#forgetJob(jobId);
-  }
-
-  get rung(): number {
-    const { r, at } = this.#read(this.#session, 'rung');
-    return (this.#fresh(at, RUNG_TTL) && Number(r)) || 0;
-  }
-
-  set rung(rung: number) {
-    this.#write(this.#session, 'rung', rung ? { r: rung, at: this.#now() } : null);
-  }
-
-  forget(): void {
-    for (const name of ['cursor', 'jobs', 'shown']) this.#write(this.#local, name, null);
-    for (const name of ['open', 'rung']) this.#write(this.#session, name, null);
-  }
+  return {
+    get cursor() {
+      return text(kept(local, 'cursor', CURSOR_TTL));
+    },
+    set cursor(cursor) {
+      keep(local, 'cursor', cursor);
+    },
+    get rung() {
+      return Number(kept(session, 'rung', RUNG_TTL)) || 0;
+    },
+    set rung(rung) {
+      keep(session, 'rung', rung);
+    },
+    jobs,
+    saveJobs(changed) {
+      const entries = new Map<string, StoredJob>(jobs());
+      for (const [id, job] of changed) {
+        entries.delete(id);
+        if (job) entries.set(id, job);
+      }
+      const last = [...entries].slice(-MAX_JOBS);
+      write(local, 'jobs', last.length && Object.fromEntries(last));
+    },
+    has: (id) => shown().has(id),
+    claim(id) {
+      const all = shown();
+      if (all.has(id)) return false;
+      all.set(id, Date.now());
+      write(local, 'shown', Object.fromEntries([...all].slice(-MAX_SHOWN)));
+      return true;
+    },
+    open: () => Object.values(read(session, 'open')).map(String),
+    setOpen: (ids) => write(session, 'open', ids),
+    release,
+    forget() {
+      for (const name of ['cursor', 'jobs', 'shown', 'open', 'rung'])
+        for (const from of [local, session]) write(from, name, null);
+    },
+  };
 }

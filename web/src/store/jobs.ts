@@ -1,15 +1,14 @@
-import { asFailure } from '../core/errors.ts';
-import type { Gone, Job, JobSnapshot, JobStore, Result } from '../core/types.ts';
+import { backoff } from '../core/backoff.ts';
+import { asFailure, asResult } from '../core/errors.ts';
+import type { Gone, Job, JobSnapshot, JobStore, ReadableStore, Timing } from '../core/types.ts';
 import { EMPTY_JOB, readJob } from '../core/wire.ts';
-import type { StoredJob, Vault } from '../storage/storage.ts';
+import type { RestoredJob, StoredJob, Vault } from '../storage/storage.ts';
 import type { Http } from '../transport/http.ts';
-import { type Frame, Store } from './store.ts';
-import { Versions } from './versions.ts';
+import { createStore, onFrame, type Store } from './store.ts';
+import { createVersions } from './versions.ts';
 
 /** A job may be followed before it exists, for so long. */
 const AWAIT_MS = 60_000;
-const AWAIT_STEPS = [1000, 2000, 4000, 8000, 10_000];
-const SAVE_EVERY_MS = 1000;
 /** Beyond it, ended jobs that nobody follows are dropped, the oldest first. */
 const MAX_JOBS = 300;
 
@@ -22,7 +21,9 @@ interface Entry {
   /** Callers of `track` that have not let go. */
   holds: number;
   /** Followed since before the last reload, until the page asks for it itself. */
-  restored: (StoredJob & { readonly expired: boolean }) | null;
+  restored: RestoredJob | null;
+  /** The server is being asked for it. */
+  asking: boolean;
   missing: boolean;
   /** Its end has been seen: it is not stored again before its next attempt. */
   released: boolean;
@@ -35,265 +36,235 @@ interface Entry {
 
 export interface JobsOptions {
   readonly http: Http;
-  readonly frame: Frame;
   readonly vault: Vault;
-  readonly now: () => number;
+  readonly timing: Timing;
   readonly isLive: () => boolean;
   readonly updated: (job: JobSnapshot) => void;
   readonly settled: (job: JobSnapshot) => void;
+  /** There is something to save soon. */
+  readonly unsaved: () => void;
 }
 
-export class Jobs {
-  readonly all: Store<readonly JobSnapshot[]>;
-  readonly #options: JobsOptions;
-  readonly #versions = new Versions<Job>();
-  readonly #entries = new Map<string, Entry>();
-  readonly #dirty = new Set<string>();
-  readonly #unsaved = new Map<string, StoredJob | null>();
-  #saving: ReturnType<typeof setTimeout> | undefined;
-  readonly #asking = new Map<string, AbortController>();
-  #round = 0;
+const tracked = (entry: Entry): boolean => entry.holds > 0 || entry.restored !== null;
 
-  constructor(options: JobsOptions) {
-    this.#options = options;
-    this.all = new Store(options.frame, () => this.#list());
-  }
+const pathOf = (id: string): string => `jobs/${encodeURIComponent(id)}`;
 
-  /** Some job has not ended. */
-  busy(): boolean {
-    return [...this.#versions.docs.values()].some((job) => !ended(job));
-  }
+const settled = (store: ReadableStore<JobSnapshot>, signal?: AbortSignal): Promise<JobSnapshot> =>
+  new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const look = () => {
+      const job = store.getSnapshot();
+      if (!ended(job) && job.state !== 'gone') return;
+      leave();
+      resolve(job);
+    };
+    const leave = store.subscribe(look);
+    signal?.addEventListener('abort', () => {
+      leave();
+      reject(signal.reason);
+    });
+    look();
+  });
 
-  restore(): void {
-    for (const [id, stored] of this.#options.vault.jobs()) this.#entry(id).restored = stored;
-    this.all.invalidate();
-  }
+export type Jobs = ReturnType<typeof createJobs>;
 
-  get(id: string): JobStore {
-    const entry = this.#entry(id);
-    entry.handed = true;
-    return entry.facade;
-  }
+export function createJobs(options: JobsOptions) {
+  const { http, vault, timing } = options;
+  const versions = createVersions<Job>();
+  const { docs } = versions;
+  const entries = new Map<string, Entry>();
+  const dirty = new Set<string>();
+  const unsaved = new Map<string, StoredJob | null>();
+  const stopped = new AbortController();
 
-  put(job: Job | Gone): void {
-    const before = this.#versions.docs.get(job.id);
-    if (!this.#versions.put(job)) return;
-    const after = this.#versions.docs.get(job.id);
-    const entry = this.#entry(job.id);
-    entry.missing = !after;
-    if (entry.restored?.expired && (!after || ended(after))) {
-      // It ended while nobody was looking, too long ago to be news.
-      this.release(job.id);
-    } else if (entry.restored) {
-      entry.restored = { ...entry.restored, expired: false };
-    }
-    const wasLive = before && (!ended(before) || (after && before.attempt < after.attempt));
-    if (after && !ended(after)) entry.released = false;
-    if (after && (wasLive || tracked(entry))) this.#tellEnd(entry, after);
-    this.#touch(job.id);
-  }
+  const all = createStore<readonly JobSnapshot[]>(() =>
+    [...entries]
+      .filter(([id, entry]) => docs.has(id) || tracked(entry))
+      .map(([, { store }]) => store.getSnapshot())
+      .sort((a, b) => b.created_at.localeCompare(a.created_at)),
+  );
 
-  reset(): void {
-    this.#round += 1;
-    this.#versions.reset();
-  }
-
-  /** Everything has been read: what is followed and did not come has to be asked for. */
-  live(): void {
-    for (const id of this.#versions.settle()) this.#touch(id);
-    for (const [id, entry] of this.#entries)
-      if (tracked(entry) && !this.#versions.docs.has(id)) void this.#await(id);
-  }
-
-  stop(): void {
-    for (const asking of this.#asking.values()) asking.abort();
-  }
-
-  /** Nothing of it needs to survive a reload any more. Who still holds it goes on following it. */
-  release(id: string): void {
-    const entry = this.#entries.get(id);
-    if (!entry) return;
-    entry.restored = null;
-    entry.released = true;
-    this.#unsaved.set(id, null);
-    this.save();
-    this.#touch(id);
-  }
-
-  save(): void {
-    clearTimeout(this.#saving);
-    this.#saving = undefined;
-    if (this.#unsaved.size) this.#options.vault.saveJobs(this.#unsaved);
-    this.#unsaved.clear();
-  }
-
-  #tellEnd(entry: Entry, job: Job): void {
-    if (!ended(job) || entry.told === job.attempt) return;
-    entry.told = job.attempt;
-    entry.due = true;
-  }
-
-  #entry(id: string): Entry {
-    let entry = this.#entries.get(id);
+  function entryOf(id: string): Entry {
+    let entry = entries.get(id);
     if (!entry) {
-      const store = new Store(this.#options.frame, () => this.#snapshot(id));
-      const { getSnapshot, subscribe } = store;
+      const store = createStore(() => snapshot(id));
       const facade: JobStore = {
-        getSnapshot,
-        subscribe,
-        track: () => this.#track(id),
-        settled: ({ signal } = {}) => this.#settled(store, signal),
-        cancel: (reason) => this.#cancel(id, reason),
+        ...store,
+        track: () => track(id),
+        settled: ({ signal } = {}) => settled(store, signal),
+        cancel: (reason) => asResult(http.json(`${pathOf(id)}/cancel`, { body: { reason } })),
       };
       entry = {
         store,
         facade,
         holds: 0,
         restored: null,
+        asking: false,
         missing: false,
         released: false,
         told: 0,
         due: false,
         handed: false,
       };
-      this.#entries.set(id, entry);
+      entries.set(id, entry);
     }
     return entry;
   }
 
-  #track(id: string): () => void {
-    const entry = this.#entry(id);
+  function snapshot(id: string): JobSnapshot {
+    const entry = entryOf(id);
+    const { restored, missing } = entry;
+    const job = docs.get(id);
+    const common = { stale: !job, tracked: tracked(entry) };
+    if (job) return { ...job, ...common };
+    const percent = restored?.total
+      ? Math.round((1000 * restored.current) / restored.total) / 10
+      : null;
+    const state = missing ? 'gone' : 'unknown';
+    return { ...EMPTY_JOB, state, ...restored, ...common, id, percent };
+  }
+
+  function touch(id: string): void {
+    entryOf(id).store.invalidate();
+    all.invalidate();
+    dirty.add(id);
+    onFrame(tell);
+  }
+
+  function tell(): void {
+    for (const id of dirty) {
+      const entry = entryOf(id);
+      const job = entry.store.getSnapshot();
+      const { state, attempt, rev, current, total } = job;
+      if (job.tracked && !entry.released)
+        unsaved.set(
+          id,
+          state === 'gone' ? null : { state, attempt, rev, current, total, at: Date.now() },
+        );
+      options.updated(job);
+      if (entry.due) {
+        entry.due = false;
+        options.settled(job);
+      }
+    }
+    dirty.clear();
+    if (unsaved.size) options.unsaved();
+    for (const [id, job] of docs) {
+      if (docs.size <= MAX_JOBS) break;
+      const entry = entryOf(id);
+      if (!ended(job) || tracked(entry)) continue;
+      docs.delete(id);
+      if (!entry.handed) entries.delete(id);
+    }
+  }
+
+  function tellEnd(entry: Entry, job: Job): void {
+    if (!ended(job) || entry.told === job.attempt) return;
+    entry.told = job.attempt;
+    entry.due = true;
+  }
+
+  function put(job: Job | Gone): void {
+    const { id } = job;
+    const before = docs.get(id);
+    if (!versions.put(job)) return;
+    const after = docs.get(id);
+    const entry = entryOf(id);
+    const over = !after || ended(after);
+    entry.missing = !after;
+    if (!over) entry.released = false;
+    // It ended while nobody was looking, too long ago to be news.
+    if (over && entry.restored?.expired) release(id);
+    if (entry.restored) entry.restored.expired = false;
+    const wasLive = before && (!ended(before) || before.attempt !== after?.attempt);
+    if (after && (wasLive || tracked(entry))) tellEnd(entry, after);
+    touch(id);
+  }
+
+  function track(id: string): () => void {
+    const entry = entryOf(id);
     entry.holds += 1;
     entry.restored = null;
     entry.released = false;
-    const job = this.#versions.docs.get(id);
-    if (job) this.#tellEnd(entry, job);
-    else if (this.#options.isLive()) void this.#await(id);
-    this.#touch(id);
+    const job = docs.get(id);
+    if (job) tellEnd(entry, job);
+    else if (options.isLive()) void ask(id);
+    touch(id);
     let held = true;
     return () => {
-      if (held && entry.holds > 0 && --entry.holds === 0) this.release(id);
+      if (held && --entry.holds === 0) release(id);
       held = false;
     };
   }
 
-  #settled(store: Store<JobSnapshot>, signal?: AbortSignal): Promise<JobSnapshot> {
-    return new Promise((resolve, reject) => {
-      const look = () => {
-        const job = store.getSnapshot();
-        if (!ended(job) && job.state !== 'gone') return;
-        leave();
-        resolve(job);
-      };
-      const leave = store.subscribe(look);
-      const abort = () => {
-        leave();
-        reject(signal?.reason);
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      if (signal?.aborted) abort();
-      else look();
-    });
-  }
-
-  async #cancel(id: string, reason?: string): Promise<Result> {
-    try {
-      const path = `jobs/${encodeURIComponent(id)}/cancel`;
-      await this.#options.http.json(path, { body: { reason } });
-      return { ok: true };
-    } catch (error) {
-      return { ok: false, error: asFailure(error) };
-    }
-  }
-
   /** Asks for a job that the stream has not brought: it may not exist yet, or have ended long ago. */
-  async #await(id: string): Promise<void> {
-    if (this.#asking.has(id)) return;
-    const abort = new AbortController();
-    this.#asking.set(id, abort);
-    const { http, now } = this.#options;
-    const entry = this.#entry(id);
-    const until = now() + AWAIT_MS;
-    try {
-      for (let attempt = 0; tracked(entry) && !this.#versions.docs.has(id); attempt++) {
-        const round = this.#round;
-        try {
-          const { signal } = abort;
-          const answer = await http.json(`jobs/${encodeURIComponent(id)}`, { signal });
-          const job = readJob(answer.job);
-          // After a reset its revision may be of another epoch.
-          if (job && round === this.#round) return this.put(job);
-        } catch (error) {
-          if (abort.signal.aborted) return;
-          const { status } = asFailure(error);
-          const final = entry.restored?.expired || now() >= until;
-          if (status === 404 && final) {
-            entry.missing = true;
-            if (entry.holds === 0) this.release(id);
-            return this.#touch(id);
-          }
+  async function ask(id: string): Promise<void> {
+    const entry = entryOf(id);
+    if (entry.asking) return;
+    entry.asking = true;
+    const { signal } = stopped;
+    const until = Date.now() + AWAIT_MS;
+    for (let n = 0; tracked(entry) && !docs.has(id) && !signal.aborted; n++) {
+      const { round } = versions;
+      try {
+        const job = readJob((await http.json(pathOf(id), { signal })).job);
+        // After a reset its revision may be of another epoch.
+        if (job && round === versions.round) {
+          put(job);
+          break;
         }
-        const pause = AWAIT_STEPS[Math.min(attempt, AWAIT_STEPS.length - 1)];
-        await new Promise((resolve) => setTimeout(resolve, pause));
+      } catch (error) {
+        const final = entry.restored?.expired || Date.now() >= until;
+        if (final && asFailure(error).status === 404) {
+          entry.missing = true;
+          if (!entry.holds) release(id);
+          touch(id);
+          break;
+        }
       }
-    } finally {
-      this.#asking.delete(id);
+      const pause = backoff(timing.backoff, n, timing.jitter, Math.random());
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
+    entry.asking = false;
   }
 
-  #snapshot(id: string): JobSnapshot {
-    const entry = this.#entry(id);
-    const job = this.#versions.docs.get(id);
-    const common = { stale: !job, tracked: tracked(entry) };
-    if (job) return { ...job, ...common };
-    const state = entry.missing ? 'gone' : 'unknown';
-    const { total, current } = entry.restored ?? EMPTY_JOB;
-    const percent = total ? Math.round((1000 * (current ?? 0)) / total) / 10 : null;
-    return { ...EMPTY_JOB, state, ...entry.restored, ...common, id, percent };
+  function save(): void {
+    if (unsaved.size) vault.saveJobs(unsaved);
+    unsaved.clear();
   }
 
-  #list(): readonly JobSnapshot[] {
-    const ids = new Set(this.#versions.docs.keys());
-    for (const [id, entry] of this.#entries) if (tracked(entry)) ids.add(id);
-    return [...ids]
-      .map((id) => this.#entry(id).store.getSnapshot())
-      .sort((a, b) => +(a.created_at < b.created_at) - +(a.created_at > b.created_at));
+  /** Nothing of it needs to survive a reload any more. Who still holds it goes on following it. */
+  function release(id: string): void {
+    const entry = entryOf(id);
+    entry.restored = null;
+    entry.released = true;
+    unsaved.set(id, null);
+    save();
+    touch(id);
   }
 
-  #touch(id: string): void {
-    this.#entry(id).store.invalidate();
-    this.all.invalidate();
-    this.#dirty.add(id);
-    this.#options.frame.add(this.#tell);
-  }
-
-  readonly #tell = (): void => {
-    for (const id of this.#dirty) {
-      const entry = this.#entry(id);
-      const job = entry.store.getSnapshot();
-      if (job.tracked && !entry.released)
-        this.#unsaved.set(id, job.state === 'gone' ? null : this.#stored(job));
-      this.#options.updated(job);
-      if (entry.due) {
-        entry.due = false;
-        this.#options.settled(job);
-      }
-    }
-    this.#dirty.clear();
-    if (this.#unsaved.size) this.#saving ??= setTimeout(() => this.save(), SAVE_EVERY_MS);
-    for (const [id, job] of this.#versions.docs) {
-      if (this.#versions.docs.size <= MAX_JOBS) break;
-      const entry = this.#entry(id);
-      if (!ended(job) || tracked(entry)) continue;
-      this.#versions.docs.delete(id);
-      if (!entry.handed) this.#entries.delete(id);
-    }
+  return {
+    all,
+    put,
+    release,
+    save,
+    reset: versions.reset,
+    /** Some job has not ended. */
+    busy: () => [...docs.values()].some((job) => !ended(job)),
+    restore(): void {
+      for (const [id, stored] of vault.jobs()) entryOf(id).restored = stored;
+      all.invalidate();
+    },
+    get(id: string): JobStore {
+      const entry = entryOf(id);
+      entry.handed = true;
+      return entry.facade;
+    },
+    /** Everything has been read: what is followed and did not come has to be asked for. */
+    live(): void {
+      for (const id of versions.settle()) touch(id);
+      for (const [id, entry] of entries) if (tracked(entry) && !docs.has(id)) void ask(id);
+    },
+    stop: () => stopped.abort(),
   };
-
-  #stored(job: JobSnapshot): StoredJob {
-    const { state, attempt, rev, current, total } = job;
-    return { state, attempt, rev, current, total, at: this.#options.now() };
-  }
 }
-
-const tracked = (entry: Entry): boolean => entry.holds > 0 || entry.restored !== null;

@@ -4,51 +4,62 @@ import { isGone } from '../core/wire.ts';
 /** Revisions of documents that are gone, kept so that an older copy cannot bring one back. */
 const MAX_GONE = 1000;
 
+export interface Versions<T> {
+  readonly docs: Map<string, T>;
+  /** How often everything was read again: an answer to a question of an earlier round is worthless. */
+  readonly round: number;
+  /** Whether it changed anything. */
+  put(doc: T | Gone): boolean;
+  /** The server reads out everything again, and revisions may have started over. */
+  reset(): void;
+  /** It has: what did not come is not there any more. Returns those ids. */
+  settle(): string[];
+}
+
 /**
  * The newest revision of each document. The order in which copies arrive, and how often, makes no
  * difference: `rev` alone decides.
  */
-export class Versions<T extends { readonly id: string; readonly rev: number }> {
-  readonly docs = new Map<string, T>();
-  readonly #gone = new Map<string, number>();
-  /** While everything is being read again: the ids that have come so far. */
-  #seen: Set<string> | null = null;
+export function createVersions<
+  T extends { readonly id: string; readonly rev: number },
+>(): Versions<T> {
+  const docs = new Map<string, T>();
+  const gone = new Map<string, number>();
+  /** After a reset, what is on screen stays there, but anything replaces it. */
+  const outdated = new Set<string>();
+  let round = 0;
 
-  /** Whether it changed anything. */
-  put(doc: T | Gone): boolean {
-    const { id, rev } = doc;
-    // After a reset revisions start over: what is on screen stays there, but anything replaces it.
-    const outdated = this.#seen !== null && !this.#seen.has(id);
-    const known = outdated ? undefined : (this.docs.get(id)?.rev ?? this.#gone.get(id));
-    this.#seen?.add(id);
-    if (known !== undefined && rev <= known) return false;
-    if (isGone(doc)) {
-      this.#gone.delete(id);
-      this.#gone.set(id, rev);
-      for (const oldest of this.#gone.keys()) {
-        if (this.#gone.size <= MAX_GONE) break;
-        this.#gone.delete(oldest);
+  return {
+    docs,
+    get round() {
+      return round;
+    },
+    put(doc) {
+      const { id, rev } = doc;
+      const known = outdated.delete(id) ? null : (docs.get(id)?.rev ?? gone.get(id) ?? null);
+      if (known !== null && rev <= known) return false;
+      if (isGone(doc)) {
+        gone.set(id, rev);
+        for (const oldest of gone.keys()) {
+          if (gone.size <= MAX_GONE) break;
+          gone.delete(oldest);
+        }
+        return docs.delete(id);
       }
-      return this.docs.delete(id);
-    }
-    this.#gone.delete(id);
-    this.docs.set(id, doc);
-    return true;
-  }
-
-  /** The server reads out everything again, and revisions may have started over. */
-  reset(): void {
-    this.#seen = new Set();
-    this.#gone.clear();
-  }
-
-  /** It has: what did not come is not there any more. Returns those ids. */
-  settle(): string[] {
-    const seen = this.#seen;
-    this.#seen = null;
-    if (!seen) return [];
-    const absent = [...this.docs.keys()].filter((id) => !seen.has(id));
-    for (const id of absent) this.docs.delete(id);
-    return absent;
-  }
+      gone.delete(id);
+      docs.set(id, doc);
+      return true;
+    },
+    reset() {
+      round += 1;
+      for (const id of docs.keys()) outdated.add(id);
+      gone.clear();
+    },
+    settle() {
+      const absent = [...outdated];
+      outdated.clear();
+      for (const id of absent) docs.delete(id);
+      return absent;
+    },
+  };
 }

@@ -1,12 +1,12 @@
 import { retryAfter } from '../core/backoff.ts';
 import { asFailure, Failure } from '../core/errors.ts';
-import type { AuthReason, ClientOptions, Environment } from '../core/types.ts';
-import { fields } from '../core/wire.ts';
+import type { AuthReason, ClientOptions } from '../core/types.ts';
+import { fields, text } from '../core/wire.ts';
 
 export interface Call {
   readonly query?: Readonly<Record<string, string | number | null | undefined>>;
   /** Makes it a POST. */
-  readonly body?: unknown;
+  readonly body?: object;
   readonly accept?: string;
   readonly signal?: AbortSignal;
   /** `expired`: the server has already refused the present token. */
@@ -23,78 +23,71 @@ export interface Http {
 /** `https://host/mount/` for any way of writing it, with or without `/api`. */
 export function baseOf(baseUrl: string | URL, page: string): string {
   const { origin, pathname } = new URL(baseUrl, page);
-  return `${origin}${pathname.replace(/\/*$/, '').replace(/\/api$/, '')}/`;
+  return `${origin + pathname.replace(/(\/api)?\/*$/, '')}/`;
 }
 
 export function createHttp(
   base: string,
   { getToken, getTicket }: Pick<ClientOptions, 'getToken' | 'getTicket'>,
-  env: Environment,
+  fetch: typeof globalThis.fetch,
   /** There is no credential left that the server would take. */
   signedOut: (error: Failure) => void,
 ): Http {
-  async function send(path: string, call: Call, signal: AbortSignal): Promise<Response> {
-    const { reason = 'connect', body } = call;
+  async function send(path: string, call: Call): Promise<Response> {
+    const { reason = 'connect', body, signal = new AbortController().signal } = call;
     const ask = getToken ?? getTicket;
     const secret = await ask?.(reason, signal);
     if (ask && !secret) throw new Failure('signed-out');
 
     const url = new URL(`api/${path}`, base);
-    for (const [name, value] of Object.entries({
-      ...call.query,
-      ticket: !getToken && secret,
-    }))
+    for (const [name, value] of Object.entries({ ...call.query, ticket: !getToken && secret }))
       if (value) url.searchParams.set(name, String(value));
-    const response = await env.fetch(url, {
+    const response = await fetch(url, {
       method: body ? 'POST' : 'GET',
       headers: {
         accept: call.accept ?? 'application/json',
         ...(getToken && { authorization: `Bearer ${secret}` }),
-        ...(body ? { 'content-type': 'application/json' } : {}),
+        ...(body && { 'content-type': 'application/json' }),
       },
-      body: body ? JSON.stringify(body) : null,
+      // Nothing for nothing.
+      body: JSON.stringify(body),
       cache: 'no-store',
       credentials: ask ? 'omit' : 'include',
       signal,
     });
-    if (response.ok) return response;
-    const { status } = response;
+    const { status, ok } = response;
+    if (ok) return response;
     if (status === 401 && reason === 'connect' && ask)
-      return send(path, { ...call, reason: 'expired' }, signal);
+      return send(path, { ...call, reason: 'expired' });
 
     // Not every refusal comes from our server, and not every one is JSON.
     const { code } = fields(await response.json().catch(() => null));
-    const wait = retryAfter(response.headers.get('retry-after'), env.now());
+    const problem = text(code);
+    const retryAfterMs = retryAfter(response.headers.get('retry-after'), Date.now());
     throw new Failure(status === 401 ? 'signed-out' : status === 403 ? 'forbidden' : 'http', {
       status,
-      ...(typeof code === 'string' && { problem: code }),
-      ...(wait !== undefined && { retryAfterMs: wait }),
+      ...(problem && { problem }),
+      ...(retryAfterMs && { retryAfterMs }),
     });
   }
 
-  async function request(path: string, call: Call = {}): Promise<Response> {
-    const signal = call.signal ?? new AbortController().signal;
-    try {
-      return await send(path, call, signal);
-    } catch (thrown) {
-      // An abort of ours has its own Failure as the reason.
-      const error = asFailure(signal.aborted ? signal.reason : thrown);
+  const request: Http['request'] = (path, call = {}) =>
+    send(path, call).catch((thrown) => {
+      const error = asFailure(thrown);
       if (error.code === 'signed-out') signedOut(error);
       throw error;
-    }
-  }
+    });
 
   return {
     request,
     async json(path, call) {
       const response = await request(path, call);
-      try {
-        return fields(await response.json());
-      } catch (error) {
-        if (call?.signal?.aborted) throw asFailure(call.signal.reason);
-        // A login page or a captive portal answers 200 with HTML.
-        throw new Failure('protocol', { cause: error });
-      }
+      return fields(
+        await response.json().catch(() => {
+          // A login page or a captive portal answers 200 with HTML.
+          throw new Failure('protocol');
+        }),
+      );
     },
   };
 }

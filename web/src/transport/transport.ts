@@ -1,28 +1,29 @@
 import type { Failure } from '../core/errors.ts';
-import type { AuthReason, Environment, Timing } from '../core/types.ts';
+import type { AuthReason, Lifecycle, Timing } from '../core/types.ts';
 import type { Delivery } from '../core/wire.ts';
 import type { Http } from './http.ts';
 
-/** How one connection came to its end. */
-export type Outcome =
-  /** The server said so, with a `stream_end`. */
-  | { readonly kind: 'ended'; readonly reason: string; readonly retryMs: number }
-  /** `strike`: in a way that a proxy which blocks streams would cause. */
-  | { readonly kind: 'failed'; readonly error: Failure; readonly strike: boolean }
-  /** This transport is switched off for this user. */
-  | { readonly kind: 'disabled'; readonly error: Failure };
-
-/** What the server says about itself. */
-export interface ServerConfig {
-  heartbeatMs: number;
-  pollMs: number;
-  longPollMs: number;
-  transports: readonly string[] | null;
+/** The server ended the connection itself, with a `stream_end`. */
+export interface Goodbye {
+  readonly reason: string;
+  readonly retryMs: number;
 }
 
+/** How one connection came to its end. */
+export type Outcome = Goodbye | Failure;
+
+/** What the server says about itself, in its own words. */
+export interface ServerConfig {
+  readonly heartbeat_seconds: number;
+  readonly poll_seconds: number;
+  readonly long_poll_seconds: number;
+  readonly transports?: readonly string[];
+}
+
+/** One connection. */
 export interface Run {
   readonly http: Http;
-  readonly env: Environment;
+  readonly lifecycle: Lifecycle;
   readonly timing: Timing;
   /** Shared by all connections of a client; each transport keeps what it learns here. */
   readonly config: ServerConfig;
@@ -31,18 +32,23 @@ export interface Run {
   /** Named to the server: why this connection replaces an earlier one. */
   readonly reason: string | null;
   readonly auth: AuthReason;
+  /** By the clock of the wall, which a suspended device does not stop; 0: none yet. */
+  firstByte: number;
+  lastByte: number;
   cursor(): string | null;
   /** Some job is active: polls stay short. */
   busy(): boolean;
+  /** Ends the connection in so many milliseconds, unless something comes. */
+  limit(ms: number, code?: 'timeout' | 'silent'): void;
   /** Bytes came: this transport works. */
   alive(): void;
   deliver(delivery: Delivery): void;
   /**
-   * Look now: the page became visible, the network came back or the user asked. The listener answers
-   * whether it found the connection dead and is ending it.
+   * Look now: the page became visible, the network came back or the user asked. For the transport to
+   * replace; it ends a connection that it finds dead.
    */
-  onPoke(listener: () => boolean): void;
+  poke(): void;
 }
 
-/** Runs one connection to its end; does not reject. */
-export type Transport = (run: Run) => Promise<Outcome>;
+/** Runs one connection to its end; rejects with whatever ended it unless that was a goodbye. */
+export type Transport = (run: Run) => Promise<Goodbye>;

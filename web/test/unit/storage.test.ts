@@ -1,11 +1,12 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { memoryStorage, type StoredJob, Vault } from '../../src/storage/storage.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createVault, memoryStorage, type StoredJob } from '../../src/storage/storage.ts';
 
 const MINUTE = 60_000;
 const clock = { now: 1_000_000_000 };
-const vault = (storage = memoryStorage(), userKey = 'u') =>
-  new Vault({ storage, userKey, now: () => clock.now, release: () => {} });
+beforeEach(() => void vi.spyOn(Date, 'now').mockImplementation(() => clock.now));
+afterEach(() => void vi.restoreAllMocks());
+const vault = (storage = memoryStorage(), userKey = 'u') => createVault(storage, userKey, () => {});
 const job = (fields: Partial<StoredJob> = {}): StoredJob => ({
   state: 'running',
   attempt: 1,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Gone } from '../../src/core/types.ts';
-import { Versions } from '../../src/store/versions.ts';
+import { createVersions, type Versions } from '../../src/store/versions.ts';
 
 type Doc = { id: string; rev: number };
 const doc: fc.Arbitrary<Doc | Gone> = fc
@@ -20,7 +20,7 @@ const state = (versions: Versions<Doc>) =>
 test('any order, any repetition: the newest revision of each document is what remains', () => {
   fc.assert(
     fc.property(fc.array(doc, { maxLength: 40 }), (docs) => {
-      const versions = new Versions<Doc>();
+      const versions = createVersions<Doc>();
       for (const d of docs) versions.put(d);
       expect(state(versions)).toEqual(newest(docs));
     }),
@@ -30,7 +30,7 @@ test('any order, any repetition: the newest revision of each document is what re
 test('a duplicate or an older copy reports no change', () => {
   fc.assert(
     fc.property(fc.array(doc, { maxLength: 30 }), fc.nat(29), (docs, pick) => {
-      const versions = new Versions<Doc>();
+      const versions = createVersions<Doc>();
       for (const d of docs) versions.put(d);
       const again = docs[pick % Math.max(docs.length, 1)];
       if (again) expect(versions.put(again)).toBe(false);
@@ -41,7 +41,7 @@ test('a duplicate or an older copy reports no change', () => {
 test('after a reset anything replaces what is shown, and what did not come again goes', () => {
   fc.assert(
     fc.property(fc.array(doc), fc.array(doc), (before, after) => {
-      const versions = new Versions<Doc>();
+      const versions = createVersions<Doc>();
       for (const d of before) versions.put(d);
       versions.reset();
       // What was there stays on screen meanwhile.
