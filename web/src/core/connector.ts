@@ -6,9 +6,6 @@ import { deadline, IDLE, type Policy, type Session, type SessionEvent, step } fr
 import type { Lifecycle, TransportName } from './types.ts';
 import type { Delivery } from './wire.ts';
 
-/** Timers hold at most 2^31 - 1 ms; above that they fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
 export interface ConnectorOptions {
   readonly http: Http;
   readonly lifecycle: Lifecycle;
@@ -52,8 +49,7 @@ export function createConnector(options: ConnectorOptions): Connector {
 
     clearTimeout(timer);
     const ms = deadline(session, timing) - now;
-    if (ms < Infinity)
-      timer = setTimeout(() => dispatch({ type: 'tick' }), Math.min(ms, LONGEST_TIMER_MS));
+    if (ms < Infinity) timer = setTimeout(() => dispatch({ type: 'tick' }), ms);
     if (session !== before) options.changed(event, before);
   }
 

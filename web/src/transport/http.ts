@@ -49,7 +49,7 @@ export function createHttp(
         ...(getToken && { authorization: `Bearer ${secret}` }),
         ...(body && { 'content-type': 'application/json' }),
       },
-      // Nothing for nothing.
+      // Of nothing that is undefined: no body.
       body: JSON.stringify(body),
       cache: 'no-store',
       credentials: ask ? 'omit' : 'include',
