@@ -1,8 +1,8 @@
 """One broadcast to thousands of streams: deliveries per second on one core.
 
 The next broadcast is sent when the one before has arrived everywhere, so every delivery is a write of its own and
-nobody gains by joining several. The C program shows what the kernel allows, and that the load can take it. The time of
-the core is what the server's process used of it: it stays true where something else uses the core too.
+nobody gains by joining several. The C program shows what the kernel allows, and that the load can take it. Ratios are
+of the processor time that the servers used for a delivery: they hold also where something else uses the core.
 """
 
 from __future__ import annotations
@@ -44,15 +44,13 @@ def run() -> Sequence[Table]:
                 times[kind].append((machine.cpu_seconds(server.pid) - before) / deliveries * 1e6)
         for _, _, readers in sets:
             readers.call("close")
-    figures = {kind: Figure(values) for kind, values in rates.items()}
+    each = {kind: Figure(values, " µs") for kind, values in times.items()}
     table = Table(
         f"Fan-out: one broadcast to {STREAMS:,} streams, server on one core",
-        ("", "to sse-starlette", "to C", "deliveries/s", "of the core, each"),
-        notes=() if Limit in figures else ("no C compiler here: the kernel's limit was not measured",),
+        ("", "to sse-starlette", "to C", "of the core, each", "deliveries/s"),
+        notes=() if Limit in each else ("no C compiler here: the kernel's limit was not measured",),
     )
-    for kind, figure in figures.items():
-        limit = ratio(figure, figures[Limit]) if Limit in figures else "–"
-        table.rows.append(
-            (kind.name, ratio(figure, figures[Peer]), limit, str(figure), str(Figure(times[kind], " µs")))
-        )
+    for kind, cost in each.items():
+        limit = ratio(each[Limit], cost) if Limit in each else "–"
+        table.rows.append((kind.name, ratio(each[Peer], cost), limit, str(cost), str(Figure(rates[kind]))))
     return [table]

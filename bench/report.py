@@ -27,7 +27,7 @@ class Figure:
 
 def ratio(of: Figure, to: Figure) -> str:
     """How many times one median is the other."""
-    return f"{_number(of.median / to.median)} ×"
+    return f"{of.median / to.median:.2f} ×"
 
 
 def _number(value: float) -> str:

@@ -138,7 +138,7 @@ class _Plain(Server):
         """The document for one user, or for everyone; it stays in memory."""
         cursor = "0123456789ab.12345.0123456789"
         note: dict[str, Any] = {
-            "id": "0123456789abcdef0123456789abcdef",
+            "id": "0123456789abcdef01234567",
             "user": to,
             "level": "success",
             "title": TITLE,
