@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import platform
+import signal
 import sys
 import time
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from typing import Final
 
 from bench import machine
 
-SCENARIOS: Final = ("engine", "publish", "latency", "fanout", "connections", "browser")
+SCENARIOS: Final = ("engine", "changes", "publish", "latency", "fanout", "connections", "browser")
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     named = parser.parse_args().scenario
     if unknown := set(named) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
     machine.prepare()
     began = time.monotonic()
     versions = " · ".join(f"{name} {version(name)}" for name in ("milepost", "uvicorn", "uvloop", "sse-starlette"))

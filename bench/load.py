@@ -218,6 +218,19 @@ class Producer:
         line.close()
         return answered, took
 
+    def times(self, address: Address, request: bytes, count: int) -> list[float]:
+        """Send a request so many times, one after the other; the seconds that each took."""
+        line = _Line(address, 1)
+        times = []
+        for _ in range(count):
+            began = time.monotonic()
+            line.send(line.fds[0], request)
+            while not line.answered():
+                pass
+            times.append(time.monotonic() - began)
+        line.close()
+        return times
+
     def each(self, address: Address, requests: Sequence[bytes]) -> None:
         """Send each request once, one after the other."""
         line = _Line(address, 1)

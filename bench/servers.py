@@ -72,6 +72,11 @@ class Server:
         """Its process."""
         return self._process.pid
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{self.address.host}:{self.address.port}"
+
     def stream(self, number: int) -> bytes:
         """The request of one user's stream, with a token of the user's own."""
         return get(self.path, issue_token(SECRET, user=user(number)))
