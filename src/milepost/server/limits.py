@@ -25,7 +25,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 MINUTE: Final = 60.0
 TENANT_SHARE: Final = 20  # a tenant's rate is this many times a user's
-FULL_SECONDS: Final = 5.0  # nobody knows when a stream will end: come back in 5 to 10 s
+FULL_SECONDS: Final = 5.0  # nobody knows when a stream will end: come back in 5 to 9 s
 MAX_COUNTED: Final = 65_536  # users, tenants or addresses counted in a minute; see ``Window``
 
 
@@ -167,4 +167,4 @@ def _refuse_after(seconds: float) -> None:
 
 
 def _spread(seconds: float) -> float:
-    return seconds * random.uniform(1.0, 2.0)
+    return seconds * random.uniform(1.0, 1.2)  # the answer spreads it further
