@@ -51,7 +51,7 @@ def run() -> Sequence[Table]:
 
 
 def _fill(server: Milepost) -> None:
-    """A running job and an unread notification for each user, which their snapshots then hold."""
+    """A queued job and an unread notification for each user, which their snapshots then hold."""
     users = [user(n) for n in range(STREAMS)]
     requests = [server.start_jobs(users[at : at + 50]) for at in range(0, STREAMS, 50)]
     with Remote(Producer) as producer:

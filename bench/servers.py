@@ -89,7 +89,7 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is not None and issubclass(kind, Exception):
             print(f"{self.name} said:\n{self._log.read_text()[-2000:]}", file=sys.stderr)
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -127,11 +127,13 @@ class Milepost(Server):
         return post("/api/batch", self._token, {"commands": commands})
 
     def start_jobs(self, users: Sequence[str]) -> bytes:
-        """A running job and a notification for each of the users, for a snapshot to hold something."""
+        """A job and a notification for each of the users, for a snapshot to hold something.
+
+        The jobs are queued: one that runs would be found silent while the streams are idle.
+        """
         commands: list[dict[str, Any]] = []
         for to in users:
-            job = {"job": f"job-{to}", "kind": "document", "title": TITLE, "owner": to, "total": 32}
-            commands += [{"verb": "start", **job}, {"verb": "advance", "job": f"job-{to}", "current": 5}]
+            commands.append({"verb": "start", "job": f"job-{to}", "title": TITLE, "owner": to, "total": 32})
             commands.append({"verb": "notify", "user": to, "title": TITLE, "message": TEXT})
         return post("/api/batch", self._token, {"commands": commands})
 
