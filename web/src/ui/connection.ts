@@ -1,7 +1,7 @@
 import type { Client, Unsubscribe } from '../core/types.ts';
-import { useAnnouncer } from './announcer.ts';
-import { el, setAttribute, setText } from './dom.ts';
-import { type Labels, labelsOf } from './labels.ts';
+import { announce, useAnnouncer } from './announcer.ts';
+import { all, el, setAttribute, setText } from './dom.ts';
+import { type LabelName, type Labels, labelsOf } from './labels.ts';
 
 export interface ConnectionOptions {
   readonly labels?: Partial<Labels>;
@@ -14,34 +14,28 @@ export function attachConnection(
   options: ConnectionOptions = {},
 ): Unsubscribe {
   const labels = labelsOf(options.labels);
-  const announcer = useAnnouncer();
+  // Without a text it is not to be seen.
   const notice = el('p', 'connection');
-  notice.hidden = true;
   target.append(notice);
 
   function draw(): void {
     const { status, notice: long, reason } = client.connection.getSnapshot();
-    const [state, text] =
+    const state: LabelName | false =
       reason === 'signed-out'
-        ? ['signed-out', labels.signedOut]
+        ? 'signedOut'
         : long
-          ? ['reconnecting', labels.reconnecting]
-          : status === 'polling'
-            ? ['polling', labels.polling]
-            : ['', ''];
+          ? 'reconnecting'
+          : status === 'polling' && status;
     // A short gap between two polls is no news.
-    if (!text && status === 'reconnecting' && notice.dataset.state === 'polling') return;
-    if (text && notice.textContent !== text) announcer.announce('connection', text);
+    if (!state && status === 'reconnecting' && notice.dataset.state === 'polling') return;
+    const text = state ? labels[state] : '';
+    if (text && notice.textContent !== text) announce('connection', text);
     setText(notice, text);
     setAttribute(notice, 'data-state', state || null);
-    notice.hidden = !text;
   }
 
+  const release = useAnnouncer();
   const unsubscribe = client.connection.subscribe(draw);
   draw();
-  return () => {
-    unsubscribe();
-    notice.remove();
-    announcer.release();
-  };
+  return all(unsubscribe, release, () => notice.remove());
 }

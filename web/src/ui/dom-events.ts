@@ -1,4 +1,4 @@
-import type { AppNotification, Client, Unsubscribe } from '../core/types.ts';
+import type { Client, Unsubscribe } from '../core/types.ts';
 import { fill } from './labels.ts';
 
 export interface DomEventOptions {
@@ -13,29 +13,27 @@ export interface DomEventOptions {
  * `notification:created`, and `document:activity` or `job:activity` where its context names one.
  */
 export function attachDomEvents(client: Client, options: DomEventOptions = {}): Unsubscribe {
-  const {
-    documentUrl = '/dashboard/documents/{document_id}',
-    jobUrl = '/dashboard/jobs/{job_id}',
-  } = options;
+  const { documentUrl, jobUrl } = options;
+  const routes = {
+    document: documentUrl ?? '/dashboard/documents/{document_id}',
+    job: jobUrl ?? '/dashboard/jobs/{job_id}',
+  };
   const fire = (type: string, detail: unknown) =>
     window.dispatchEvent(new CustomEvent(type, { detail }));
 
-  function target({ context, href }: AppNotification): string | null {
-    const { document_id, job_id } = context;
-    if (typeof context.href === 'string') return context.href;
-    if (href) return href;
-    if (document_id !== undefined)
-      return fill(documentUrl, { document_id: encodeURIComponent(String(document_id)) });
-    if (job_id !== undefined) return fill(jobUrl, { job_id: encodeURIComponent(String(job_id)) });
-    return null;
-  }
-
   return client.on('notification.created', (notification) => {
     const { level, text, context } = notification;
+    let href = typeof context.href === 'string' ? context.href : notification.href;
+    const named: string[] = [];
+    for (const [kind, route] of Object.entries(routes)) {
+      const id = context[`${kind}_id`];
+      if (id === undefined) continue;
+      named.push(kind);
+      href ||= fill(route, { [`${kind}_id`]: encodeURIComponent(String(id)) });
+    }
     const type = level === 'error' || level === 'success' ? level : 'info';
-    fire('toast', { type, text, href: target(notification) });
+    fire('toast', { type, text, href: href || null });
     fire('notification:created', notification);
-    if (context.document_id !== undefined) fire('document:activity', notification);
-    if (context.job_id !== undefined) fire('job:activity', notification);
+    for (const kind of named) fire(`${kind}:activity`, notification);
   });
 }

@@ -3,5 +3,5 @@ export { attachConnection, type ConnectionOptions } from './connection.ts';
 export { attachDomEvents, type DomEventOptions } from './dom-events.ts';
 export { domToasts } from './dom-toasts.ts';
 export type { Labels } from './labels.ts';
-export type { ToastHost, ToastModel, ToastRenderer, Tone } from './renderer.ts';
+export type { ToastHost, ToastModel, ToastRenderer, Toasts, Tone } from './renderer.ts';
 export { attachToasts, type ToastOptions } from './toasts.ts';

@@ -37,5 +37,5 @@ export type Labels = Readonly<Record<LabelName, string>>;
 
 export const labelsOf = (own: Partial<Labels> | undefined): Labels => ({ ...LABELS, ...own });
 
-export const fill = (label: string, values: Readonly<Record<string, string | number>>): string =>
+export const fill = (label: string, values: Readonly<Record<string, unknown>>): string =>
   label.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));

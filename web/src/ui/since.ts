@@ -5,11 +5,9 @@ const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
 ];
 
 /** "5 min. ago" in the page's language. */
-export function since(time: string, now: number): string {
-  const at = Date.parse(time);
-  if (Number.isNaN(at)) return '';
+export function since(time: string): string {
   const locale = document.documentElement.lang || undefined;
-  const seconds = Math.max(0, (now - at) / 1000);
+  const seconds = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' });
   for (const [unit, size] of UNITS)
     if (seconds >= size) return format.format(-Math.floor(seconds / size), unit);

@@ -1,63 +1,58 @@
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** What a browser can wait for, 24 days: with more, setTimeout would fire at once. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 interface Timer {
   left: number;
   since: number;
-  handle: ReturnType<typeof setTimeout> | undefined;
+  handle?: ReturnType<typeof setTimeout>;
   readonly fire: () => void;
 }
 
+export interface PausableTimers {
+  /** Starts or restarts; a longer time than a browser can wait for, as Infinity, never ends. */
+  set(id: string, ms: number, fire: () => void): void;
+  clear(id: string): void;
+  hold(reason: string, held: boolean): void;
+}
+
 /** Timers that all stand still while there is a reason to wait. */
-export class PausableTimers {
-  readonly #timers = new Map<string, Timer>();
-  readonly #reasons = new Set<string>();
+export function pausableTimers(): PausableTimers {
+  const timers = new Map<string, Timer>();
+  const reasons = new Set<string>();
 
-  /** Starts or restarts; `ms` Infinity never fires. */
-  set(id: string, ms: number, fire: () => void): void {
-    this.clear(id);
-    if (!Number.isFinite(ms)) return;
-    const timer: Timer = {
-      left: Math.min(ms, LONGEST_TIMER_MS),
-      since: 0,
-      handle: undefined,
-      fire,
-    };
-    this.#timers.set(id, timer);
-    if (this.#reasons.size === 0) this.#run(id, timer);
+  function clear(id: string): void {
+    clearTimeout(timers.get(id)?.handle);
+    timers.delete(id);
   }
 
-  clear(id: string): void {
-    clearTimeout(this.#timers.get(id)?.handle);
-    this.#timers.delete(id);
-  }
-
-  hold(reason: string, held: boolean): void {
-    const before = this.#reasons.size;
-    if (held) this.#reasons.add(reason);
-    else this.#reasons.delete(reason);
-    const after = this.#reasons.size;
-    if (!before && after) {
-      for (const timer of this.#timers.values()) {
-        clearTimeout(timer.handle);
-        timer.left -= performance.now() - timer.since;
-      }
-    } else if (before && !after) {
-      for (const [id, timer] of this.#timers) this.#run(id, timer);
-    }
-  }
-
-  destroy(): void {
-    for (const id of [...this.#timers.keys()]) this.clear(id);
-  }
-
-  #run(id: string, timer: Timer): void {
+  function run(id: string, timer: Timer): void {
     timer.since = performance.now();
-    timer.handle = setTimeout(
-      () => {
-        this.#timers.delete(id);
-        timer.fire();
-      },
-      Math.max(0, timer.left),
-    );
+    timer.handle = setTimeout(() => {
+      clear(id);
+      timer.fire();
+    }, timer.left);
   }
+
+  return {
+    clear,
+    set(id, left, fire) {
+      clear(id);
+      if (left > LONGEST_MS) return;
+      const timer = { left, since: 0, fire };
+      timers.set(id, timer);
+      if (!reasons.size) run(id, timer);
+    },
+    hold(reason, held) {
+      const before = reasons.size;
+      if (held) reasons.add(reason);
+      else reasons.delete(reason);
+      if (!before === !reasons.size) return;
+      for (const [id, timer] of timers)
+        if (before) run(id, timer);
+        else {
+          clearTimeout(timer.handle);
+          timer.left -= performance.now() - timer.since;
+        }
+    },
+  };
 }

@@ -25,7 +25,7 @@ async function setup(count: number) {
   onTestFinished(detach);
   client.start();
   await until(() => client.notifications.getSnapshot().status === 'ready');
-  if (count) await until(() => !badge().hidden);
+  if (count) await until(() => badge().textContent);
   return { client, server, detach };
 }
 
@@ -37,7 +37,7 @@ test('the badge has the number, the button says it, and zero is no badge', async
   await server.do({ notify: { id: 'n3', title: 'Three' } });
   await until(() => badge().textContent === '3');
   await client.notifications.markAllRead();
-  await until(() => badge().hidden);
+  await until(() => !badge().checkVisibility());
   expect(bell().getAttribute('aria-label')).toBe('Notifications');
   const raw = '{"unread":130,"read_up_to":0,"as_of":"e1.99.t"}';
   await server.do({ raw: `event: inbox\ndata: ${raw}\n\n` });
@@ -92,12 +92,16 @@ test('a row is read when it is opened; its link leads where the notification say
   expect(rows().map((row) => 'unread' in row.dataset)).toEqual([true, true]);
   expect(rows()[0]?.querySelector('a')?.getAttribute('href')).toBe('#there');
   expect(rows()[0]?.textContent).toContain('Unread:');
+  const kept = rows();
   await userEvent.click(rows()[0]?.querySelector('a') as HTMLElement);
   await until(() => badge().textContent === '1');
   expect(rows().map((row) => 'unread' in row.dataset)).toEqual([false, true]);
   await userEvent.click(rows()[1]?.querySelector('button.milepost-row') as HTMLElement);
-  await until(() => badge().hidden);
+  await until(() => !badge().checkVisibility());
   await until(() => client.notifications.getSnapshot().pending.size === 0);
+  // The focus is where it was: no row has been built again.
+  expect(rows().every((row, place) => row === kept[place])).toBe(true);
+  expect(kept[1]?.contains(document.activeElement)).toBe(true);
 });
 
 test('read all and archive act at once; what fails is taken back and said', async () => {
@@ -109,7 +113,7 @@ test('read all and archive act at once; what fails is taken back and said', asyn
   await until(async () => (await server.do()).seen.some(({ path }) => path.endsWith('/archive')));
   await server.do({ faults: { post: 503 } });
   await userEvent.click(find('.milepost-inbox-head .milepost-action'));
-  await until(() => !find('.milepost-problem').hidden);
+  await until(() => find('.milepost-problem').checkVisibility());
   await until(() => badge().textContent === '2');
   expect(find('.milepost-problem').textContent).toBe('That did not work. Try again.');
 });
@@ -128,7 +132,8 @@ test('an empty inbox says so', async () => {
   await setup(0);
   await userEvent.click(bell());
   expect(find('.milepost-empty').textContent).toBe('You are all caught up.');
-  expect(find('.milepost-empty').hidden).toBe(false);
+  expect(find('.milepost-empty').checkVisibility()).toBe(true);
+  expect(find('.milepost-problem').checkVisibility()).toBe(false);
 });
 
 test('hostile strings are text, and a link that could run code is none', async () => {
@@ -147,6 +152,7 @@ test('hostile strings are text, and a link that could run code is none', async (
 test('axe finds nothing: closed, open, dark; and it fits into the window at either edge', async () => {
   const { server } = await setup(4);
   await server.do({ notify: { id: 'w', title: 'W', level: 'warning', href: '/x' } });
+  await until(() => badge().textContent === '5');
   expect(await violations()).toEqual([]);
   await userEvent.click(bell());
   await until(() => rows().length === 5);

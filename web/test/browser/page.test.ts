@@ -3,7 +3,7 @@ import { auto } from '../../src/auto.ts';
 import type { Client } from '../../src/core/types.ts';
 import { attachConnection, attachDomEvents } from '../../src/ui/index.ts';
 import { room, until } from '../fixture/room.ts';
-import { clean } from '../fixture/style.ts';
+import { clean, styled } from '../fixture/style.ts';
 
 const quick = { backoff: [10], idleBackoff: [10], notice: 60 };
 
@@ -50,6 +50,7 @@ test('every fresh notification is window events, with the link that the page’s
 
 test('the notice is silent while all is well, names polling, and says when it reconnects', async () => {
   clean();
+  styled();
   const { client: make, ...server } = room();
   const target = document.createElement('div');
   document.body.append(target);
@@ -58,14 +59,14 @@ test('the notice is silent while all is well, names polling, and says when it re
   const notice = target.firstElementChild as HTMLElement;
   client.start();
   await until(() => client.connection.getSnapshot().status === 'connected');
-  expect(notice.hidden).toBe(true);
+  expect(notice.checkVisibility()).toBe(false);
   await server.do({ faults: { stream: 503, changes: 503 } }, { drop: true });
   await until(() => notice.textContent === 'Reconnecting…');
-  expect(notice.hidden).toBe(false);
+  expect(notice.checkVisibility()).toBe(true);
   await server.do({ faults: { stream: 'empty' } });
   await until(() => notice.textContent === 'Updates by polling');
   await server.do({ faults: {} });
-  await until(() => notice.hidden);
+  await until(() => !notice.checkVisibility());
 });
 
 test('one script tag with data-auto connects, styles and fills the page', async () => {

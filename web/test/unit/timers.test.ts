@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { PausableTimers } from '../../src/ui/timers.ts';
+import { pausableTimers } from '../../src/ui/timers.ts';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -9,7 +9,7 @@ afterEach(() => {
 });
 
 test('a timer stands still while there is any reason to wait, and goes on with what was left', () => {
-  const timers = new PausableTimers();
+  const timers = pausableTimers();
   const fire = vi.fn();
   timers.set('a', 6000, fire);
   vi.advanceTimersByTime(5000);
@@ -27,7 +27,7 @@ test('a timer stands still while there is any reason to wait, and goes on with w
 });
 
 test('one that starts during a pause waits; Infinity never fires', () => {
-  const timers = new PausableTimers();
+  const timers = pausableTimers();
   const [fire, never] = [vi.fn(), vi.fn()];
   timers.hold('hidden', true);
   timers.set('a', 10, fire);
