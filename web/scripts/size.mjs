@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
-const BUDGETS = { 'src/index.ts': 9000, 'src/ui/index.ts': 7 * 1024 };
+const BUDGETS = { 'src/index.ts': 9000, 'src/ui/index.ts': 6000 };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 for (const [entry, budget] of Object.entries(BUDGETS)) {
