@@ -197,13 +197,13 @@ def test_a_flood_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_connect_is_cheap() -> None:
-    """At most 20 µs for a connect and its release, every limit on: the best of five runs of 2,000."""
+    """At most 20 µs of the processor for a connect and its release, every limit on: the best of five runs of 2,000."""
     admission = Admission(Settings.load(connect_rate=1_000_000))
     who = [Identity(user=f"u{n}", tenant=f"t{n % 50}") for n in range(2000)]
     best = float("inf")
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         for n, identity in enumerate(who):
             admission.connect(identity, f"192.0.2.{n % 250}").release()
-        best = min(best, (time.perf_counter() - begun) / len(who))
+        best = min(best, (time.process_time() - begun) / len(who))
     assert best < 20e-6
