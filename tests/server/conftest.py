@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.process import Client, Server
+from tests.server.process import PLAIN, RUN, Client, Server
 
 TENANTS = """
 [tenants.polls]
@@ -22,15 +22,23 @@ connect_rate = 3
 dialect = "document"
 """
 
+# These hold however a stream's bytes get out: handed over to the hub, or through a plain ASGI server.
+BOTH_WAYS = {"test_streams", "test_resume", "test_slow_readers", "test_stream_life"}
+
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that beats every second and lets anybody connect as often as they like."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of streams both ways."""
+    if "me" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in BOTH_WAYS:
+        metafunc.parametrize("me", ["handed over", "plain"], indirect=True)
+
+
+def _start(folder: Path, code: str) -> Iterator[Server]:
     made = Server(
-        tmp_path_factory.mktemp("server"),
+        folder,
         toml=TENANTS,
+        code=code,
         heartbeat_seconds=1,
         max_streams_per_user=200,
         allowed_origins="https://app.example.com",
@@ -40,9 +48,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that beats every second and lets anybody connect as often as they like."""
+    yield from _start(tmp_path_factory.mktemp("server"), RUN)
+
+
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same under uvicorn as it comes."""
+    yield from _start(tmp_path_factory.mktemp("plain"), PLAIN)
+
+
 @pytest.fixture
-def me(server: Server) -> Client:
+def me(request: pytest.FixtureRequest) -> Client:
     """A user of a tenant that nobody else is in."""
+    plain = getattr(request, "param", "") == "plain"
+    server: Server = request.getfixturevalue("plain_server" if plain else "server")
     return server.someone("me", f"t{next(_numbers)}")
 
 

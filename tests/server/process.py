@@ -26,6 +26,19 @@ from milepost.server import serve
 from milepost.settings import Settings
 sys.exit(serve(Settings.load()))
 """
+# uvicorn as it comes, without our protocol: every other ASGI server is served this way
+PLAIN = """
+import asyncio, uvicorn
+from milepost.server import create_app
+from milepost.server.run import listen
+from milepost.settings import Settings
+
+settings = Settings.load()
+listener = listen(settings.host, settings.port)
+print("listening on http://127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+server = uvicorn.Server(uvicorn.Config(create_app(settings), http="httptools", log_level="warning", server_header=False))
+asyncio.run(server.serve([listener]))
+"""
 START_SECONDS = 60.0
 
 

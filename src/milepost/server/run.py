@@ -27,6 +27,7 @@ from starlette.routing import Route
 from milepost.errors import MilepostError
 from milepost.server import logs
 from milepost.server.app import Application, create_app
+from milepost.server.handoff import HandoffProtocol
 from milepost.server.services import Services
 from milepost.settings import Settings
 
@@ -138,7 +139,7 @@ async def _serve(server: Server, listener: socket.socket, app: Application, sett
 def _config(app: Application | Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HandoffProtocol,
         ws="none",
         lifespan="on" if isinstance(app, Application) else "off",
         log_config=None,

@@ -22,6 +22,8 @@ from milepost.errors import Forbidden, Invalid, MilepostError, NotFound, Unauthe
 from milepost.hub import Hub
 from milepost.model import TERMINAL, Identity, is_id
 from milepost.server.access import identify
+from milepost.server.handoff import EXTENSION, HandOver
+from milepost.server.limits import Lease
 from milepost.server.services import Services, services_of
 from milepost.subscriber import Subscriber
 
@@ -97,38 +99,43 @@ class StreamEndpoint:
             return
         dialect = _dialect(request, services.settings.of_tenant(identity.tenant).dialect)
         subscriber = _subscriber(request, services, identity, asker.only, dialect or dialects.MILEPOST)
+        lease: Lease | None = None
+        handed_over = False
         try:
             if services.draining:
                 raise MilepostError(code="overloaded", retry_after=2)
             lease = services.admission.connect(identity, address)
-        except MilepostError as error:
-            await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
-            return
-        try:
-            try:
-                await services.hub.open(subscriber)
-            except MilepostError as error:
-                await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
-                return
+            await services.hub.open(subscriber)
             if subscriber.requested is not None:
                 services.metrics.reconnected(request.query_params.get("reason", ""))
             if dialect is None and subscriber.job is not None:
                 subscriber.dialect = _kind_dialect(subscriber)
             if native and _is_over(subscriber, services):
                 await Response(status_code=204)(scope, receive, send)
-                return
-            if scope["method"] == "HEAD":  # an answer without a body has no end that anybody could wait for
-                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-                await send({"type": "http.response.body"})
-                return
-            await self._serve(services.hub, subscriber, receive, send)
+            else:
+                handed_over = await self._answer(request, services.hub, subscriber, lease, send)
+        except MilepostError as error:
+            await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
         finally:
-            services.hub.close(subscriber)
-            lease.release()
+            if not handed_over:
+                services.hub.close(subscriber)
+                if lease is not None:
+                    lease.release()
+
+    async def _answer(self, request: Request, hub: Hub, subscriber: Subscriber, lease: Lease, send: Send) -> bool:
+        """Answer with the stream; True where its connection is the hub's from now on, and its release too."""
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        if request.method == "HEAD":  # an answer without a body has no end that anybody could wait for
+            await send({"type": "http.response.body"})
+            return False
+        hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
+        if hand_over is not None and hand_over(hub, subscriber, lease):
+            return True
+        await self._serve(hub, subscriber, request.receive, send)
+        return False
 
     @staticmethod
     async def _serve(hub: Hub, subscriber: Subscriber, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         sink = AsgiSink(lambda: hub.drained(subscriber))
         hub.begin(subscriber, sink)
         sending = asyncio.ensure_future(sink.run(send))

@@ -1,0 +1,137 @@
+"""The fast path: a stream's connection is taken over from uvicorn, and the hub writes to it directly.
+
+Under any ASGI server a stream is a task, a buffer and a request object for as long as it lives. Here, once it has been
+authorised, read and begun, its transport gets another protocol (``transport.set_protocol``, as uvicorn itself does for
+a WebSocket), the ASGI task ends, and all that is left is a subscriber and its connection. ``pause_writing`` and
+``resume_writing`` *are* the edges between live, lagging and catching up.
+
+This reaches into uvicorn's HTTP protocol, so pyproject names the versions that were looked at, and tests fail when
+another one behaves otherwise. A request that did not come through this protocol is served the plain way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from milepost.hub import Hub
+from milepost.server.limits import Lease
+from milepost.subscriber import Subscriber
+
+EXTENSION: Final = "milepost.handoff"
+HIGH_WATER: Final = 64 * 1024  # bytes in this process for a reader who does not keep up; at this it lags
+REQUEST_SECONDS: Final = 10.0  # from a request's first byte to its last: whoever trickles is cut off
+
+HandOver = Callable[[Hub, Subscriber, Lease], bool]
+
+
+class StreamConnection(asyncio.Protocol):
+    """A connection whose response has begun: the subscriber's sink, and its end when the client goes."""
+
+    __slots__ = ("_hub", "_lease", "_paused", "_subscriber", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, hub: Hub, subscriber: Subscriber, lease: Lease) -> None:
+        self._transport = transport
+        self._hub = hub
+        self._subscriber = subscriber
+        self._lease = lease
+        self._paused = False
+
+    # --- sink ---------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> bool:
+        """See ``Sink.write``: one chunk."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not self._paused
+
+    def end(self) -> None:
+        """See ``Sink.end``."""
+        self._transport.write(b"0\r\n\r\n")
+        self._transport.close()
+
+    # --- protocol -----------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: the next write says so, and nothing is added after it."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """It has read what there was."""
+        self._paused = False
+        self._hub.drained(self._subscriber)
+
+    def data_received(self, data: bytes) -> None:
+        """Nothing more is asked on a stream's connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Released at once."""
+        self._hub.close(self._subscriber)
+        self._lease.release()
+
+
+class HandoffProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which offers its connection to whoever answers with a stream."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        # uvicorn waits for ever for a request to be complete
+        self._met_deadline()
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._cut_off)
+
+    def on_headers_complete(self) -> None:
+        """Offer the connection with the request."""
+        scope = cast("dict[str, Any]", self.scope)
+        scope["extensions"] = {EXTENSION: self.hand_over}
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._met_deadline()
+        super().on_message_complete()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request's headers have to come in time too, its first byte included."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._cut_off)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind."""
+        self._met_deadline()
+        super().connection_lost(exc)
+
+    def hand_over(self, hub: Hub, subscriber: Subscriber, lease: Lease) -> bool:
+        """Take the connection over for a response whose head has been sent; False where that cannot be.
+
+        From then on the hub writes to it, and gives back the lease when it is gone.
+        """
+        cycle, transport = self.cycle, self.transport
+        if cycle.disconnected or transport.is_closing() or self.pipeline or not cycle.chunked_encoding:
+            return False
+        connection = StreamConnection(transport, hub, subscriber, lease)
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        transport.set_protocol(connection)
+        # for uvicorn the request is over, and the connection is none of its own any more
+        cycle.response_complete = True
+        self.connections.discard(self)
+        self._met_deadline()
+        self._unset_keepalive_if_required()
+        # these hold each other: without this only the garbage collector would find them
+        self.parser = self.cycle = self.flow = self.scope = self.transport = None  # type: ignore[assignment]
+        hub.begin(subscriber, connection)
+        return True
+
+    def _met_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cut_off(self) -> None:
+        self._deadline = None
+        if self.transport is not None:
+            self.transport.close()

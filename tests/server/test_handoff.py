@@ -1,0 +1,60 @@
+"""The fast path: what only a connection that was handed over promises."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from tests.server.process import Client, Server, wait_until
+
+IDLE = 200
+BYTES_EACH = 8 * 1024  # a task, a buffer and a request object alone are 20 KB
+
+
+def _resident(server: Server) -> int:
+    status = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+
+
+def test_an_idle_stream_costs_a_few_kilobytes(me: Client) -> None:
+    """200 idle streams of one process take less than 8 KB each: their tasks and requests are gone."""
+    server = me.server
+    with me.stream() as first:
+        first.until("live")
+    wait_until(lambda: server.streams == 0, what="the first stream is released")
+    before = _resident(server)
+    streams = [me.stream() for _ in range(IDLE)]
+    try:
+        for stream in streams:
+            stream.until("live")
+        assert server.streams == IDLE
+        assert (_resident(server) - before) / IDLE < BYTES_EACH
+    finally:
+        for stream in streams:
+            stream.close()
+    wait_until(lambda: server.streams == 0, what="all streams are released")
+
+
+def test_a_request_that_trickles_is_cut_off(server: Server) -> None:
+    """Headers that do not come in 10 s, in part or not at all, hold no connection; others are served meanwhile."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as mute,
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+    ):
+        began = time.monotonic()
+        slow.sendall(b"GET /healthz HT")
+        assert server.http.get("/healthz").status_code == 200
+        for connection in (mute, slow):
+            connection.settimeout(15)
+            assert connection.recv(100) == b""
+        assert time.monotonic() - began < 12
+
+
+def test_a_pipelined_request_behind_a_stream_is_not_mixed_into_it(me: Client) -> None:
+    """What is sent on a stream's connection after the request is not answered, and does not disturb the stream."""
+    with me.stream() as stream:
+        stream.until("live")
+        stream.socket.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        me.notify(title="still here")
+        assert stream.until("notification")[-1].json["notification"]["title"] == "still here"
