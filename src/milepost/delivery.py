@@ -82,6 +82,8 @@ class Delivery:
         for document in sorted(page.documents, key=_revision):
             if seen is not None and document.revision <= seen.revision:
                 continue
+            if document.gone and not subscriber.may_see(document):
+                continue
             cursor = self._seal.encode(tenant, Cursor(epoch, document.revision))
             frame = _encoded(dialect, document, cursor)
             room = self._one(subscriber, document, frame, cursor, unread, _end_of(document)) and room

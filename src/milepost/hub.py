@@ -36,6 +36,7 @@ log = logging.getLogger("milepost.hub")
 
 READS_AT_ONCE: Final = 8  # catch-up reads in flight: a storm must not starve the live readers
 PAGE: Final = 256
+ALL: Final = 10_000  # more than a stream can be narrowed to
 SLICE_SECONDS: Final = 0.005  # a long fan-out lets others run this often
 BACKSTOP_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = (0.1, 2.0)  # first and last pause between tries while the engine is away
@@ -48,7 +49,7 @@ class Tenant:
     def __init__(self, name: str) -> None:
         self.name = name
         self.topics: dict[str, Topic] = {}
-        self.listeners: set[Listener] = set()
+        self.listeners: dict[Listener, None] = {}  # in the order in which they came
         self.position: Cursor | None = None
         self.ready = asyncio.Lock()
         self.grew = asyncio.Event()
@@ -134,14 +135,12 @@ class Hub:
             subscriber.cursor = None
         async with self._turns:
             subscriber.missed = False
-            page = subscriber.first = await self._read(subscriber)
-        if subscriber.job is not None and not page.documents:
-            raise NotFound("There is no such job.")
-        if sent is not None and subscriber.only is not None:
-            if sent.epoch != page.cursor.epoch:
-                subscriber.reset = "epoch"
-            elif sent.revision > page.cursor.revision:
-                subscriber.reset = "ahead"
+            page = await self._read(subscriber)
+            if subscriber.job is not None and not page.documents:
+                raise NotFound("There is no such job.")
+            if sent is not None and subscriber.only is not None:
+                page = await self._with_gone(subscriber, page, sent)
+        subscriber.first = page
 
     def begin(self, subscriber: Subscriber, sink: Sink) -> None:
         """Write the first read to the opened stream and go on from there."""
@@ -226,7 +225,7 @@ class Hub:
     async def _enter(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
         name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
         tenant = self._tenants.setdefault(name, Tenant(name))
-        tenant.listeners.add(listener)  # keeps the tenant while the head is being read
+        tenant.listeners[listener] = None  # keeps the tenant while the head is being read
         try:
             async with tenant.ready:
                 if tenant.position is None:
@@ -250,7 +249,7 @@ class Hub:
                 members.discard(listener)
                 if not members:
                     del tenant.topics[topic]
-        tenant.listeners.discard(listener)
+        tenant.listeners.pop(listener, None)
         if not tenant.listeners:
             del self._tenants[name]
             if tenant.task is not None:
@@ -271,6 +270,18 @@ class Hub:
         if since is not after and after is not None and after.epoch != page.cursor.epoch:
             return replace(page, reset="epoch")
         return page
+
+    async def _with_gone(self, subscriber: Subscriber, page: Page, sent: Cursor) -> Page:
+        """A narrowed stream's first page, and what went since the cursor that its client sent: it may still hold it."""
+        audiences = None if subscriber.audiences is None else tuple(subscriber.audiences)
+        keys = tuple(subscriber.only or ())
+        since = await self.engine.changes(
+            subscriber.identity.tenant, audiences, sent, now=self._now(), limit=ALL, keys=keys
+        )
+        if since.reset is not None:
+            return replace(page, reset=since.reset)
+        gone = [d for d in since.documents if d.gone and d.revision <= page.cursor.revision]  # later ones come later
+        return replace(page, documents=page.documents + gone)
 
     async def _catch_up(self, subscriber: Subscriber, page: Page | None = None) -> None:
         """Read and write until there is no more and nothing was missed meanwhile; then go live, in the same step."""

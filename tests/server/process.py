@@ -36,7 +36,8 @@ from milepost.settings import Settings
 settings = Settings.load()
 listener = listen(settings.host, settings.port)
 print("listening on http://127.0.0.1:%d" % listener.getsockname()[1], flush=True)
-server = uvicorn.Server(uvicorn.Config(create_app(settings), http="httptools", log_level="warning", server_header=False))
+config = uvicorn.Config(create_app(settings), http="httptools", log_level="warning", server_header=False)
+server = uvicorn.Server(config)
 asyncio.run(server.serve([listener]))
 """
 START_SECONDS = 60.0

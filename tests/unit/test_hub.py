@@ -4,123 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from milepost import dialects
-from milepost.commands import Batch, Cancel, Complete, Notify, StartJob, check
+from milepost.commands import Cancel, Complete
 from milepost.dialects import MILEPOST, Dialect, Frame
-from milepost.engine import Document, Engine, Page
-from milepost.engines import open_engine
+from milepost.engine import Document
 from milepost.errors import NotFound, Unavailable
-from milepost.hub import LIFE_SPREAD, PAGE, Hub
-from milepost.ledger import Ledger
-from milepost.model import Cursor, Identity
+from milepost.hub import PAGE
+from milepost.model import Cursor
 from milepost.subscriber import State, Subscriber
-from milepost.testing import FakeClock, wait_until
-from milepost.wire import CursorSeal
-from tests.server.sse_client import Event
+from milepost.testing import wait_until
 from tests.unit.readers import Reader
-
-SEAL = CursorSeal(b"k" * 32)
-ME = Identity("me", scopes=frozenset({"consume", "produce"}))
-BEAT = 15.0
-
-
-class Troubled:
-    """An engine that is away when it is told to be, and that counts the reads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.away = False
-        self.reads = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    async def changes(self, tenant: str, audiences: Sequence[str] | None, after: Cursor | None, **more: Any) -> Page:
-        """See ``Engine.changes``."""
-        if self.away:
-            raise Unavailable(code="engine_away")
-        self.reads += 1
-        return await self._engine.changes(tenant, audiences, after, **more)
-
-
-class World:
-    """A hub, its engine, a ledger to write with, and two clocks."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = Troubled(engine)
-        self.wall, self.steady = FakeClock(), FakeClock(1000.0)
-        self.ledger = Ledger(engine, now=self.wall)
-        self.hub = Hub(
-            self.engine,
-            SEAL,
-            heartbeat_seconds=BEAT,
-            max_stream_seconds=600,
-            now=self.wall,
-            monotonic=self.steady,
-        )
-
-    def pass_time(self, seconds: float) -> None:
-        """On both clocks."""
-        self.wall.advance(seconds)
-        self.steady.advance(seconds)
-
-    async def open(self, identity: Identity = ME, reader: Reader | None = None, **more: Any) -> Reader:
-        """A stream, from its first read on."""
-        after = SEAL.decode(identity.tenant, more["requested"]) if "requested" in more else None
-        made = Subscriber(identity, more.pop("dialect", MILEPOST), after=after, **more)
-        await self.hub.open(made)
-        reader = reader or Reader()
-        reader.subscriber = made
-        self.hub.begin(made, reader)
-        return reader
-
-    async def live(self, identity: Identity = ME, **more: Any) -> Reader:
-        """A stream that has caught up."""
-        reader = await self.open(identity, **more)
-        await wait_until(lambda: reader.subscriber.state is State.LIVE)
-        return reader
-
-    async def job(self, id: str = "j", identity: Identity = ME, **more: Any) -> None:
-        """Begin a job."""
-        await self.ledger.start_job(identity, StartJob(id=id, title=id, **more))
-
-    async def notify(self, user: str | None = "me", title: str = "x") -> None:
-        """Tell a user, or everyone."""
-        to: dict[str, Any] = {"everyone": True} if user is None else {"user": user}
-        await self.ledger.notify(ME, Notify(title=title, **to))
-
-    async def batch(self, *commands: dict[str, Any]) -> None:
-        """Carry out commands in one commit."""
-        await self.ledger.batch(ME, check(Batch, {"commands": list(commands)}))
-
-    async def settled(self, reader: Reader, documents: int) -> None:
-        """Wait until that many jobs and notifications have come."""
-        await wait_until(lambda: len([n for n in reader.names if n in ("job", "notification")]) >= documents)
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A hub that has started."""
-    engine = open_engine(f"sqlite:///{tmp_path}/hub.db")
-    made = World(engine)
-    await made.hub.start()
-    yield made
-    await made.hub.stop()
-    await made.ledger.close()
-    await engine.close()
-
-
-def revisions(events: Sequence[Event]) -> list[int]:
-    """Of the documents in them."""
-    return [e.json[e.name]["rev"] for e in events if e.name in ("job", "notification")]
-
+from tests.unit.world import BEAT, ME, SEAL, World, of_job, revisions
 
 # --- catching up and going live --------------------------------------------------------------------------------------
 
@@ -260,11 +157,6 @@ async def test_a_lagging_reader_is_ended_too(world: World) -> None:
 # --- a job's own stream ----------------------------------------------------------------------------------------------
 
 
-def of_job(job: str = "j") -> dict[str, Any]:
-    """What makes a subscriber follow one job."""
-    return {"only": frozenset({f"job:{job}"}), "job": f"job:{job}"}
-
-
 async def test_ends_with_its_job(world: World) -> None:
     """A job's stream ends when its job does, and is gone from the books."""
     await world.job()
@@ -309,6 +201,20 @@ async def test_seen_by_two_ways(world: World) -> None:
     await world.settled(reader, 2)
     assert not reader.ended
     assert reader.events[-1].json["job"]["title"] == "again"
+
+
+async def test_one_of_several_left_while_away(world: World) -> None:
+    """A stream narrowed to jobs begins with their state, and with the end of one that its client may still hold."""
+    for job in ("j", "k"):
+        await world.job(job, watchers=("w",))
+    user, several = replace(ME, user="w"), frozenset({"job:j", "job:k"})
+    before = await world.live(user, only=several)
+    world.hub.close(before.subscriber)
+    await world.batch({"verb": "cancel", "job": "j"}, {"verb": "start", "job": "j", "title": "secret", "watchers": []})
+    after = await world.live(user, only=several, requested=before.events[-1].id)
+    told = {event.json["job"]["id"]: event.json["job"].get("gone", False) for event in after.events[1:-1]}
+    assert told == {"j": True, "k": False}
+    assert "secret" not in str(after.events)
 
 
 async def test_a_new_attempt_while_the_reader_lags(world: World) -> None:
@@ -423,132 +329,3 @@ async def test_a_dialect_that_fails(world: World, caplog: pytest.LogCaptureFixtu
         await world.settled(sound, 3)
     assert reader.documents("notification") == sound.documents("notification")
     assert sound.documents("job") == ["before", "after"]
-
-
-# --- time ------------------------------------------------------------------------------------------------------------
-
-
-async def test_heartbeat(world: World) -> None:
-    """A quiet stream is told after the heartbeat's time up to where it has seen everything, and then again."""
-    reader = await world.live()
-    await world.notify("other")
-    world.pass_time(BEAT)
-    await wait_until(lambda: reader.names[-1] == "heartbeat")
-    (head,) = await world.engine.heads(["default"])
-    assert SEAL.decode("default", reader.events[-1].json["cursor"]) == head
-    world.pass_time(BEAT)
-    await wait_until(lambda: reader.names.count("heartbeat") == 2)
-
-
-async def test_no_heartbeat_to_a_lagging_reader(world: World) -> None:
-    """Only a live reader is told the hub's cursor: to a lagging one it would be a lie."""
-    reader = await world.live(reader=Reader(room=4))
-    other = await world.live()
-    await world.notify()
-    await wait_until(lambda: reader.subscriber.state is State.LAGGING)
-    world.pass_time(BEAT + 1)
-    await wait_until(lambda: "heartbeat" in other.names)
-    assert "heartbeat" not in reader.names
-
-
-async def test_a_dialects_own_heartbeat(world: World) -> None:
-    """A dialect may beat in its own time, and with a comment."""
-    document = dialects.dialect("document")
-    assert document is not None
-    reader = await world.open(dialect=document)
-    world.pass_time(BEAT)
-    await wait_until(lambda: "heartbeat" in reader.parser.comments)
-
-
-async def test_expiry(world: World) -> None:
-    """A stream ends with its token, as soon as the next tick."""
-    reader = await world.live(replace(ME, expires_at=world.wall() + 5))
-    world.pass_time(4)
-    await asyncio.sleep(0.3)
-    assert not reader.ended
-    world.pass_time(1.1)
-    await wait_until(lambda: reader.ended)
-    assert reader.events[-1].json["reason"] == "token_expired"
-
-
-async def test_age(world: World) -> None:
-    """Streams live between 80 and 100 % of their time, so that they do not all come back at once."""
-    readers = [await world.live() for _ in range(30)]
-    ages = [reader.subscriber.ends_at - world.steady() for reader in readers]
-    assert all(600 * LIFE_SPREAD <= age <= 600 for age in ages)
-    assert max(ages) - min(ages) > 30
-    world.pass_time(601)
-    for reader in readers:
-        await wait_until(lambda reader=reader: reader.ended)  # type: ignore[misc]
-        assert reader.events[-1].json["reason"] == "timeout"
-
-
-async def test_idle_streams_cost_no_reads(world: World) -> None:
-    """However many streams are idle, the engine is not asked for changes."""
-    for number in range(50):
-        await world.live(replace(ME, user=f"u{number % 10}"))
-    before = world.engine.reads
-    world.pass_time(BEAT)
-    await asyncio.sleep(0.6)
-    assert world.engine.reads - before == 0
-
-
-# --- ends ------------------------------------------------------------------------------------------------------------
-
-
-async def test_drain(world: World) -> None:
-    """Draining ends every stream with a time of its own to come back."""
-    readers = [await world.live() for _ in range(20)]
-    await world.hub.drain(0.3)
-    ends = [reader.events[-1] for reader in readers]
-    assert all(reader.ended for reader in readers)
-    assert {end.json["reason"] for end in ends} == {"shutdown"}
-    assert len({end.retry for end in ends}) > 10
-    assert world.hub.stats.streams == 0
-
-
-async def test_drain_before_the_first_byte(world: World) -> None:
-    """A stream that is between its first read and its first byte when all are drained ends like the others."""
-    subscriber = Subscriber(ME, MILEPOST)
-    await world.hub.open(subscriber)
-    await world.hub.drain(0)
-    reader = Reader()
-    world.hub.begin(subscriber, reader)
-    assert reader.ended
-    assert reader.names == ["stream_end"]
-    world.hub.close(subscriber)
-    assert world.hub.stats.streams == 0
-
-
-async def test_drain_wakes_long_polls(world: World) -> None:
-    """Long polls answer at once when the server stops."""
-
-    async def read() -> Page:
-        (head,) = await world.engine.heads(["default"])
-        return await world.engine.changes("default", ME.audiences, head, now=0)
-
-    waiting = asyncio.create_task(world.hub.wait("default", ME.audiences, read, 20))
-    await asyncio.sleep(0.05)
-    await world.hub.drain(0)
-    assert not (await asyncio.wait_for(waiting, 1)).documents
-
-
-async def test_nothing_is_left(world: World) -> None:
-    """When all have gone, in whatever state, the hub holds nothing of them."""
-    await world.job()
-    for _ in range(3):
-        readers = [
-            await world.open(),
-            await world.live(),
-            await world.open(reader=Reader(room=4)),
-            await world.open(**of_job()),
-        ]
-        await world.notify()
-        await wait_until(lambda: world.hub.stats.lagging == 1)
-        for reader in readers:
-            world.hub.close(reader.subscriber)
-            world.hub.close(reader.subscriber)
-    hub = world.hub
-    assert (hub.stats.streams, hub.stats.lagging) == (0, 0)
-    assert not hub._tenants  # noqa: SLF001
-    assert not hub._subscribers  # noqa: SLF001
