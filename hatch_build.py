@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUNDLE = ("milepost.js", "milepost.mjs", "milepost.css")
+BUNDLE = ("milepost.js", "milepost.mjs", "milepost.css", "milepost.d.ts")
 
 
 class BrowserClient(BuildHookInterface):

@@ -264,6 +264,7 @@ class Settings(BaseSettings):
         return [
             *self._key_problems(),
             *self._listener_problems(),
+            *(["WORKERS: this version serves from one process"] if self.workers != 1 else []),
             *_origin_problems("ALLOWED_ORIGINS", self.allowed_origins),
             *_origin_problems("ALLOWED_LINK_ORIGINS", self.allowed_link_origins, https_only=True),
             *(f"KINDS: {name!r} cannot be a kind of job" for name in self.kinds if not is_id(name)),

@@ -350,3 +350,11 @@ def test_bundle(server: Server, path: str, kind: str) -> None:
     answer = server.http.get(f"/{path}")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(kind)
+    assert "sourceMappingURL" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["milepost.d.ts", "milepost.d.mts"])
+def test_types(server: Server, path: str) -> None:
+    """So are its types, and what they refer to."""
+    (referred,) = re.findall(r"'\./(.+)\.js'", server.http.get(f"/{path}").text)
+    assert "createClient" in server.http.get(f"/{referred}.d.ts").text

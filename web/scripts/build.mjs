@@ -1,5 +1,6 @@
-/** Builds the package into dist/ and hands the three files of a plain page to the Python server. */
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+/** Builds the package into dist/ and hands what a plain page needs to the Python server. */
+import { execFileSync } from 'node:child_process';
+import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 
@@ -17,7 +18,7 @@ const bundle = (entry, fileName, format) =>
       emptyOutDir: false,
       target: 'es2022',
       minify: format === 'iife' || fileName.endsWith('.mjs'),
-      sourcemap: true,
+      sourcemap: format === 'es' && !fileName.endsWith('.mjs'),
       lib: { entry, formats: [format], name: 'Milepost', fileName: () => fileName },
     },
   });
@@ -32,7 +33,13 @@ const sheets = ['base', 'toasts', 'inbox', 'motion'].map((name) =>
   readFile(`${web}src/ui/${name}.css`, 'utf8'),
 );
 await writeFile(`${dist}/milepost.css`, (await Promise.all(sheets)).join('\n'));
+execFileSync('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: web, stdio: 'inherit' });
+await rm(served, { recursive: true, force: true });
 await mkdir(served, { recursive: true });
 for (const file of ['milepost.js', 'milepost.mjs', 'milepost.css'])
   await copyFile(`${dist}/${file}`, `${served}/${file}`);
-console.log(`built ${dist} and copied milepost.js, milepost.mjs, milepost.css to ${served}`);
+// What TypeScript finds beside milepost.mjs, and what `/// <reference>` gives a script that uses the global.
+await cp(`${dist}/types`, `${served}/types`, { recursive: true });
+for (const file of ['milepost.d.ts', 'milepost.d.mts'])
+  await writeFile(`${served}/${file}`, "export * from './types/browser.js';\nexport as namespace Milepost;\n");
+console.log(`built ${dist} and copied what a page needs to ${served}`);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from milepost import commands
@@ -31,6 +33,7 @@ BUNDLE: Final = {
     "milepost.mjs": "text/javascript",
     "milepost.css": "text/css",
     "milepost.d.ts": "text/plain",
+    "milepost.d.mts": "text/plain",
 }
 # Routes are tried in order, and these are asked a thousand times where the others are asked once.
 HOT: Final = ("/api/notifications", "/api/jobs/{job_id}", "/api/batch", "/api/changes")
@@ -92,6 +95,7 @@ def create_app(
         Route("/readyz", _readyz),
         Route("/metrics", _metrics),
         *(Route(f"/{name}", _bundle, name=name) for name in BUNDLE),
+        Mount("/types", StaticFiles(directory=STATIC / "types", check_dir=False)),  # what milepost.d.ts refers to
     ]
     inner.include_router(router)
 
@@ -166,7 +170,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """
     if app.openapi_schema:
         return app.openapi_schema
-    schema = get_openapi(title=app.title, version="0.1.0", summary=app.summary, routes=app.routes)
+    schema = get_openapi(title=app.title, version=version("milepost"), summary=app.summary, routes=app.routes)
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     for path in schema["paths"].values():
         for operation in path.values():
