@@ -41,5 +41,8 @@ for (const file of ['milepost.js', 'milepost.mjs', 'milepost.css'])
 // What TypeScript finds beside milepost.mjs, and what `/// <reference>` gives a script that uses the global.
 await cp(`${dist}/types`, `${served}/types`, { recursive: true });
 for (const file of ['milepost.d.ts', 'milepost.d.mts'])
-  await writeFile(`${served}/${file}`, "export * from './types/browser.js';\nexport as namespace Milepost;\n");
+  await writeFile(
+    `${served}/${file}`,
+    "export * from './types/browser.js';\nexport as namespace Milepost;\n",
+  );
 console.log(`built ${dist} and copied what a page needs to ${served}`);
