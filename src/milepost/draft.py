@@ -6,6 +6,7 @@ A single verb and a batch take the same steps; a batch only takes more of them b
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,12 +34,13 @@ End = Complete | Fail | Cancel
 
 
 def new_id() -> str:
-    """A fresh id: 96 random bits. It is a name, not a secret.
+    """A fresh id: the millisecond, then 52 random bits. It is a name, not a secret.
 
-    The system's own random bytes would cost a call that lets go of the GIL, and waiting for it while the writer thread
-    is busy takes longer than all else in a publish. ``random`` is seeded anew after a fork.
+    With the time in front an index of ids grows at its end, and not with every id on another page: a publish writes a
+    third of the pages. The system's own random bytes would cost a call that lets go of the GIL, and waiting for it
+    while the writer thread is busy takes longer than all else in a publish. ``random`` is seeded anew after a fork.
     """
-    return f"{random.getrandbits(96):024x}"
+    return f"{time.time_ns() // 1_000_000:011x}{random.getrandbits(52):013x}"
 
 
 @dataclass(frozen=True, slots=True)
