@@ -10,18 +10,21 @@ from milepost.errors import Invalid
 
 __all__ = ["open_engine"]
 
-_SCHEMES: Final = ("sqlite",)
+_SCHEMES: Final = ("sqlite", "postgresql")
 
 
 def open_engine(url: str) -> Engine:
     """Open the store that a URL names and return its engine, ready for use from any thread and event loop.
 
     ``sqlite:///relative.db`` · ``sqlite:////absolute.db``: a file on this host, made where it is missing.
+    ``postgresql://user:password@host/database``: as libpq understands it; connects when it is first used.
 
     Raises ``Invalid`` for a URL that no engine understands, ``Unavailable`` where the store cannot be opened. The
     driver is imported here, so only the one that is used has to be installed.
     """
     parts = urlsplit(url)
+    if parts.scheme in ("postgresql", "postgres"):
+        return _open_postgres(url)
     if parts.scheme != "sqlite":
         raise Invalid(f"no engine for {parts.scheme or url!r}; known: {', '.join(_SCHEMES)}", field="engine")
     path = unquote(parts.path.removeprefix("/"))
@@ -38,3 +41,11 @@ def open_engine(url: str) -> Engine:
     from milepost.engines.sqlite import SqliteEngine
 
     return SqliteEngine(path)
+
+
+def _open_postgres(url: str) -> Engine:
+    try:
+        from milepost.engines.postgres import PostgresEngine
+    except ModuleNotFoundError as error:
+        raise Invalid(f"PostgreSQL needs {error.name}: pip install 'milepost[postgres]'", field="engine") from None
+    return PostgresEngine(url)
