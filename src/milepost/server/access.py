@@ -39,13 +39,15 @@ async def identify(connection: HTTPConnection, services: Services, *, stream: bo
                 check_origin(connection, services.settings.allowed_origins)
             return Asker(signed_in)
     headers = connection.headers.getlist("authorization")
-    query = connection.query_params
-    in_url = [name for name in ("ticket", "token") if query.get(name)] if stream else []
+    in_url: list[str] = []
+    if stream:
+        query = connection.query_params
+        in_url = [name for name in ("ticket", "token") if query.get(name)]
     if len(headers) + len(in_url) > 1 or any(len(query.getlist(name)) > 1 for name in in_url):
         raise Unauthenticated("The request carries more than one credential.", code="token_malformed")
     if in_url == ["ticket"]:
         return Asker(*services.tickets.redeem(query["ticket"]))
-    cookie = connection.cookies.get(services.settings.cookie_name)
+    cookie = None if headers or in_url else connection.cookies.get(services.settings.cookie_name)
     if services.verifier is None or not (headers or in_url or cookie):
         raise Unauthenticated
     if headers:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import Field
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from milepost import inbox, wire
@@ -24,6 +25,7 @@ from milepost.server.streams import job_list
 MAX_CHANGES: Final = 256
 MAX_WAIT: Final = 30.0
 _MOST: Final = 1e9  # beyond this a number is no count and no time
+_HEADERS: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 router = APIRouter(prefix="/api")
 
@@ -282,18 +284,22 @@ async def _asked(request: Request) -> tuple[Services, Identity, bytes]:
 
 async def _body(request: Request, limit: int) -> bytes:
     """The body, counted as it comes: its stated length is only a claim."""
-    if request.headers.get("content-encoding", "identity") != "identity":
+    headers = request.headers
+    if headers.get("content-encoding", "identity") != "identity":
         raise Invalid("The body must not be compressed.", field="Content-Encoding")
-    stated = request.headers.get("content-length", "0")
+    stated = headers.get("content-length", "0")
     if stated.isdigit() and int(stated) > limit:
         raise Invalid(f"The body is over {limit} bytes.", code="too_large")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
+    body, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
+        body = body + part if body else part  # nearly always it is one part
+        if len(body) > limit:
             raise Invalid(f"The body is over {limit} bytes.", code="too_large")
-        parts.append(part)
-    return b"".join(parts)
+    return body
 
 
 def _once(request: Request, body: bytes) -> Once | None:
@@ -355,4 +361,14 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _bytes(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+    return Json(body, status)
+
+
+class Json(Response):
+    """JSON that is bytes already, under headers that are the same for every answer but for its length."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *_HEADERS]

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from milepost import commands
 from milepost.engine import Engine
@@ -23,6 +23,7 @@ from milepost.errors import Forbidden, MilepostError, NotFound
 from milepost.server import logs, problems
 from milepost.server.access import identify
 from milepost.server.api import router
+from milepost.server.front import Front
 from milepost.server.services import Authenticate, Services, services_of
 from milepost.server.streams import StreamEndpoint
 from milepost.settings import Settings
@@ -35,8 +36,6 @@ BUNDLE: Final = {
     "milepost.d.ts": "text/plain",
     "milepost.d.mts": "text/plain",
 }
-# Routes are tried in order, and these are asked a thousand times where the others are asked once.
-HOT: Final = ("/api/notifications", "/api/jobs/{job_id}", "/api/batch", "/api/changes")
 _REF: Final = "#/components/schemas/"
 
 
@@ -45,13 +44,13 @@ class Application:
     inside another application, which gives it no lifespan.
     """
 
-    def __init__(self, inner: FastAPI, services: Services) -> None:
+    def __init__(self, inner: ASGIApp, services: Services) -> None:
         self.inner = inner
         self.services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One conversation."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not self.services.started:
             try:
                 await self.services.start()
             except MilepostError as error:  # out here nobody else would make an answer of it
@@ -90,7 +89,7 @@ def create_app(
     inner.router.routes += [
         Route("/api/stream", StreamEndpoint(), methods=["GET"]),
         Route("/api/jobs/{job_id}/stream", StreamEndpoint(), methods=["GET"]),
-        *map(_plain, sorted(_api_routes(), key=lambda route: route.path not in HOT)),
+        *map(_plain, _api_routes()),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
         Route("/metrics", _metrics),
@@ -106,9 +105,11 @@ def create_app(
             logs.access(scope, status, seconds)
 
     problems.install(inner, answered)
+    inner.openapi = lambda: _openapi(inner)  # type: ignore[method-assign]
+    outer: ASGIApp = Front(inner, _api_routes(), answered)
     if services.settings.allowed_origins:
-        inner.add_middleware(
-            CORSMiddleware,
+        outer = CORSMiddleware(
+            outer,
             allow_origins=services.settings.allowed_origins,
             allow_credentials=True,
             allow_methods=["GET", "POST", "PATCH"],
@@ -116,8 +117,7 @@ def create_app(
             expose_headers=["Retry-After"],
             max_age=600,
         )
-    inner.openapi = lambda: _openapi(inner)  # type: ignore[method-assign]
-    return Application(inner, services)
+    return Application(outer, services)
 
 
 def _api_routes() -> list[APIRoute]:

@@ -48,14 +48,14 @@ class Services:
         self.metrics = Metrics()
         self.draining = False
         self._starting = asyncio.Lock()
-        self._started = False
+        self.started = False
 
     async def start(self) -> None:
         """Open the engine and begin to listen. Raises Unavailable where the store cannot be opened."""
-        if self._started:
+        if self.started:
             return
         async with self._starting:
-            if self._started:
+            if self.started:
                 return
             settings = self.settings
             self.engine = self.metrics.measured(self._given or open_engine(settings.engine))
@@ -77,19 +77,19 @@ class Services:
             await self.hub.start()
             await self.leases.start()
             self.metrics.watch(self.hub.stats, self.leases)
-            self._started = True
+            self.started = True
 
     async def drain(self, seconds: float) -> None:
         """Take no more streams and end those that are open, spread over at most ``seconds``."""
         self.draining = True
-        if self._started:
+        if self.started:
             await self.hub.drain(seconds)
 
     async def stop(self) -> None:
         """Commit what is held back and let go of everything; an engine that was passed in stays open."""
-        if not self._started:
+        if not self.started:
             return
-        self._started = False
+        self.started = False
         self.draining = True
         await self.leases.stop()
         await self.hub.stop()
