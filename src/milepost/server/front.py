@@ -38,7 +38,10 @@ class Front:
     def __init__(self, inner: FastAPI, routes: Iterable[APIRoute], answered: problems.Answered) -> None:
         self._inner = inner
         self._hot = {
-            (method, route.path): route for route in routes for method in route.methods if (method, route.path) in HOT
+            (method, route.path): route
+            for route in routes
+            for method in route.methods or ()
+            if (method, route.path) in HOT
         }
         self._guarded = problems.Guard(self._answer, answered)
 
