@@ -16,6 +16,8 @@ export const pageLifecycle: Lifecycle = {
   isVisible,
   subscribe(listener) {
     const leave = new AbortController();
+    // On its way down: not everywhere does an event of the document come back up to the window.
+    const how = { capture: true, signal: leave.signal };
     for (const [type, meaning] of Object.entries(MEANING))
       addEventListener(
         type,
@@ -23,7 +25,7 @@ export const pageLifecycle: Lifecycle = {
           const said = meaning(event);
           if (said) listener(said);
         },
-        leave,
+        how,
       );
     return () => leave.abort();
   },
