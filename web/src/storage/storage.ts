@@ -1,5 +1,5 @@
 import type { JobSnapshot, StorageLike, ToastMemory } from '../core/types.ts';
-import { fields, parseJson, text } from '../core/wire.ts';
+import { fields, number, parseJson, text } from '../core/wire.ts';
 import { ended } from '../store/jobs.ts';
 
 /**
@@ -82,7 +82,7 @@ export function createVault(
   }
 
   function fresh(at: unknown, ttl: number): boolean {
-    const age = Date.now() - Number(at);
+    const age = Date.now() - (number(at) ?? Number.NaN);
     return age <= ttl && age >= -SKEW;
   }
   /** A value that is worth something for a while. */
@@ -102,7 +102,7 @@ export function createVault(
       const settled = ended(job);
       const expired = !fresh(job.at, settled ? SETTLED_TTL : JOB_TTL);
       if ((settled && expired) || typeof job.current !== 'number') return [];
-      return [[id, { ...job, expired }]];
+      return [[id, { ...job, total: number(job.total), expired }]];
     });
 
   return {
@@ -113,7 +113,7 @@ export function createVault(
       keep(local, 'cursor', cursor);
     },
     get rung() {
-      return Number(kept(session, 'rung', RUNG_TTL)) || 0;
+      return number(kept(session, 'rung', RUNG_TTL)) ?? 0;
     },
     set rung(rung) {
       keep(session, 'rung', rung);
@@ -136,7 +136,7 @@ export function createVault(
       write(local, 'shown', Object.fromEntries([...all].slice(-MAX_SHOWN)));
       return true;
     },
-    open: () => Object.values(read(session, 'open')).map(String),
+    open: () => Object.values(read(session, 'open')).flatMap((id) => text(id) ?? []),
     setOpen: (ids) => write(session, 'open', ids),
     release,
     forget() {

@@ -127,5 +127,13 @@ test('storage that throws, is full or holds rubbish only means to remember less'
       const storage = { ...memoryStorage(), getItem: () => rubbish };
       use(storage);
     }),
+    // What cannot even be turned into a string or a number.
+    {
+      examples: [
+        '{"a":{"toString":0}}',
+        `{"value":{"toString":0},"at":${Date.now()}}`,
+        `{"a":{"at":${Date.now()},"current":1,"total":{"toString":0}}}`,
+      ].map((text) => [text]),
+    },
   );
 });
