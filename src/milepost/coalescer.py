@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -69,31 +68,60 @@ class _Slot:
 class Hold:
     """Jobs that a verb is about to write, and the progress that it takes along: ``progress``, by the jobs' ids.
 
-    What it does not ``settle`` in the end goes back to where it was.
+    While entered nothing else is committed for these jobs by this coalescer. What is not ``settle``d by its end goes
+    back to where it was.
     """
 
-    def __init__(self, slots: dict[str, _Slot], drop: Callable[[_Slot], None]) -> None:
-        self._slots = slots
+    def __init__(self, held: Mapping[Name, _Slot], names: Sequence[Name], drop: Callable[[Name, _Slot], None]) -> None:
+        self._held = held
+        self._names = names
         self._drop = drop
-        for slot in slots.values():
+        self._locked: list[_Slot] = []
+        self._slots: dict[Name, _Slot] = {}
+        self.progress: dict[str, jobs.Progress] = {}
+
+    async def __aenter__(self) -> Hold:
+        try:
+            for name in self._names:
+                slot = self._held.get(name)
+                if slot is not None:
+                    await slot.lock.acquire()
+                    self._locked.append(slot)
+                    if self._held.get(name) is slot:
+                        self._slots[name] = slot
+        except asyncio.CancelledError:
+            self._unlock()
+            raise
+        for (_, job_id), slot in self._slots.items():
             slot.flying, slot.waiting = slot.waiting, None
-        self.progress = {job_id: slot.flying for job_id, slot in slots.items() if slot.flying is not None}
+            if slot.flying is not None:
+                self.progress[job_id] = slot.flying
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for slot in self._slots.values():
+            slot.give_back()
+        self._unlock()
 
     def settle(self, stored: Iterable[Document]) -> None:
         """These were committed, the jobs among them with their progress."""
-        for document in stored:
-            slot = self._slots.pop(document.key.removeprefix("job:"), None) if document.kind == "job" else None
-            if slot is not None:
-                slot.job, slot.flying = jobs.load(document), None
-                if slot.job.ended:
-                    self._drop(slot)
-                elif slot.job.state != "running":
-                    slot.open_until = 0.0  # what is heard next is news, and is told at once
+        if not self._slots:
+            return
+        by_key = {document.key: document for document in stored}
+        for name, slot in list(self._slots.items()):
+            document = by_key.get(f"job:{name[1]}")
+            if document is None:
+                continue
+            del self._slots[name]
+            slot.job, slot.flying = jobs.load(document), None
+            if slot.job.ended:
+                self._drop(name, slot)
+            elif slot.job.state != "running":
+                slot.open_until = 0.0  # what is heard next is news, and is told at once
 
-    def give_back(self) -> None:
-        """What was not settled waits again."""
-        for slot in self._slots.values():
-            slot.give_back()
+    def _unlock(self) -> None:
+        for slot in self._locked:
+            slot.lock.release()
 
 
 class Coalescer:
@@ -140,23 +168,10 @@ class Coalescer:
                     return await self._commit_with(name, slot, progress)
         raise Conflict
 
-    @asynccontextmanager
-    async def hold(self, tenant: str, job_ids: Iterable[str]) -> AsyncIterator[Hold]:
-        """While open nothing else is committed for these jobs by this coalescer.
-
-        Their progress is taken along by whoever holds them, once and for all or not at all.
-        """
-        async with AsyncExitStack() as stack:
-            slots = {}
-            for job_id in sorted(set(job_ids)):  # in order, so that no two wait for each other
-                slot = self._slots.get((tenant, job_id))
-                if slot is not None:
-                    await stack.enter_async_context(slot.lock)
-                    if self._slots.get((tenant, job_id)) is slot:
-                        slots[job_id] = slot
-            hold = Hold(slots, lambda slot: self._drop((tenant, slot.job.id), slot))
-            stack.callback(hold.give_back)
-            yield hold
+    def hold(self, tenant: str, job_ids: Iterable[str]) -> Hold:
+        """To be entered by who writes these jobs: their progress is taken along once and for all or not at all."""
+        # in order, so that no two wait for each other
+        return Hold(self._slots, [(tenant, job_id) for job_id in sorted(set(job_ids))], self._drop)
 
     def overlay(self, tenant: str, job: Job) -> Job:
         """The job with the progress that is held back for it in this process, so that what was acknowledged is seen."""

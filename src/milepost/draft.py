@@ -148,7 +148,7 @@ class Draft:
         self._put(before.id, before, after)
 
     def plan(self) -> tuple[list[Write], list[Document]]:
-        """The writes, and what the answer is made of: those in order, then the jobs that stayed as they were."""
+        """The writes, and the jobs that stay as they were: the answer is made of these in this order."""
         writes: list[Write] = []
         ends: list[Notification] = []
         same: list[Document] = []
@@ -163,11 +163,8 @@ class Draft:
                 told = inbox.of_job(after)
                 ends.append(inbox.create(told, notification_id=new_id(), user=after.owner, now=self.terms.now()))
         retention = self.terms.notification_retention
-        writes.extend(inbox.document(note, retention=retention, replaces=0) for note in (*self._notes, *ends))
-        written = [
-            Document(w.key, w.kind, 0, w.order or 0, w.audiences, w.body or b"", w.private, w.labels) for w in writes
-        ]
-        return writes, [*written, *same]
+        writes.extend([inbox.document(note, retention=retention, replaces=0) for note in (*self._notes, *ends)])
+        return writes, same
 
     async def _find(self, job_id: str) -> Job | None:
         if job_id in self._jobs:

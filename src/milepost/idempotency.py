@@ -39,24 +39,17 @@ class Once:
         """The key of the record in the engine."""
         return f"{KIND}:{hashlib.blake2s(f'{user} {self.key}'.encode(), digest_size=16).hexdigest()}"
 
-    def record(self, user: str, outcome: Sequence[Document], written: int, *, note: Any, now: float) -> Write:
-        """What to commit last, behind ``written`` writes.
+    def record(self, user: str, writes: Sequence[Write], same: Sequence[Document], *, note: Any, now: float) -> Write:
+        """What to commit last, behind the ``writes`` that the answer is made of, and the documents that stay the same.
 
-        ``outcome`` is what the answer is made of: first the ``written`` documents in the order of their writes, with
-        any revision, then those that were only looked at. ``note`` is any JSON that the caller wants back.
+        ``note`` is any JSON that the caller wants back.
         """
         documents = [
-            [
-                d.key,
-                d.kind,
-                d.body.decode(),
-                d.private.decode(),
-                list(d.labels),
-                written - i if i < written else None,
-                d.order,
-                d.revision,
-            ]
-            for i, d in enumerate(outcome)
+            [w.key, w.kind, (w.body or b"").decode(), w.private.decode(), w.labels, len(writes) - i, w.order or 0, 0]
+            for i, w in enumerate(writes)
+        ]
+        documents += [
+            [d.key, d.kind, d.body.decode(), d.private.decode(), d.labels, None, d.order, d.revision] for d in same
         ]
         body = orjson.dumps({"fingerprint": self.fingerprint, "note": note, "documents": documents})
         key = self.document_key(user)

@@ -122,14 +122,14 @@ class Ledger:
 
     # --- notifications ------------------------------------------------------------------------------------------
 
-    async def notify(self, identity: Identity, command: Notify, once: Once | None = None) -> list[Notification]:
-        """Tell one user, several, or everyone. Raises Conflict where the id is taken."""
+    async def notify(self, identity: Identity, command: Notify, once: Once | None = None) -> list[Document]:
+        """Tell one user, several, or everyone; the notifications as stored. Raises Conflict where the id is taken."""
 
         async def steps(draft: Draft) -> None:
             await draft.notify(command)
 
         documents, _ = await self._carry_out(identity, steps, once)
-        return [inbox.load(document) for document in documents]
+        return documents
 
     async def mark_read(self, identity: Identity, notification_id: str) -> None:
         """Mark one notification read. Raises NotFound."""
@@ -228,16 +228,16 @@ class Ledger:
             async with self.progress.hold(tenant, job_ids) as hold:
                 draft = Draft(self._terms, identity, hold.progress)
                 await steps(draft)
-                writes, outcome = draft.plan()
+                writes, same = draft.plan()
                 if once is not None:
-                    last = once.record(user, outcome, len(writes), note=draft.note, now=self.now())
+                    last = once.record(user, writes, same, note=draft.note, now=self.now())
                     stored = await self._commit(tenant, [*writes, last])
                 elif writes:
                     stored = await self._commit(tenant, writes)
                 else:
                     stored = []
                 hold.settle(stored)
-            return [*stored[: len(writes)], *outcome[len(writes) :]], draft.note
+            return [*stored[: len(writes)], *same], draft.note
 
         return await _until_settled(attempt)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from milepost import commands
+from milepost import commands, inbox
 from milepost.engines import open_engine
 from milepost.errors import Invalid
 from milepost.idempotency import Once
@@ -54,7 +54,7 @@ class DirectTransport:
             return {"job": started.job.full_json()}
         if verb == "notify":
             notes = await self._ledger.notify(who, commands.parse(commands.Notify, body), once)
-            return {"notifications": [note.full_json() for note in notes]}
+            return {"notifications": [inbox.load(note).full_json() for note in notes]}
         if job is None or not is_id(job):
             raise Invalid("id: must be 1 to 128 letters, digits, and . _ : -", field="id")
         if verb == "advance":

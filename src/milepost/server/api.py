@@ -97,8 +97,8 @@ async def notify(request: Request) -> Response:
     """Tell one user, several, or everyone in the tenant."""
     services, identity, body = await _asked(request)
     command = parse(Notify, body)
-    notes = [note.full_json() for note in await services.ledger.notify(identity, command, _once(request, body))]
-    return _json({"notifications": notes} if command.users else {"notification": notes[0]}, 201)
+    notes = b",".join(map(wire.public, await services.ledger.notify(identity, command, _once(request, body))))
+    return _bytes((b'{"notifications":[%b]}' if command.users else b'{"notification":%b}') % notes, 201)
 
 
 @router.get("/notifications")
