@@ -39,6 +39,9 @@ _OPTIONS: Final = {
     "idle_in_transaction_session_timeout": "2000",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_sort": "off",
     "jit": "off",
     "client_encoding": "UTF8",
 }
