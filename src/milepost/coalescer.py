@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Self
 
 from milepost import jobs
 from milepost.commands import Advance
@@ -80,7 +80,7 @@ class Hold:
         self._slots: dict[Name, _Slot] = {}
         self.progress: dict[str, jobs.Progress] = {}
 
-    async def __aenter__(self) -> Hold:
+    async def __aenter__(self) -> Self:
         try:
             for name in self._names:
                 slot = self._held.get(name)
