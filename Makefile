@@ -86,6 +86,7 @@ programs:
 	@scripts/need 'command -v chromium' chromium fonts-liberation
 	@scripts/need 'command -v curl' curl
 	@scripts/need 'command -v ip' iproute2
+	@scripts/need 'command -v redis-server' redis-server
 	@scripts/need 'command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl' postgresql
 
 .PHONY: help demo test check bench docs clean programs

@@ -28,6 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "psycopg": ("engines.postgres",),
     "pydantic_settings": ("settings",),
     "pytest": ("testing",),
+    "redis": ("engines.redis",),
     "rich": ("cli",),
     "sqlalchemy": ("engines.postgres",),
     "starlette": ("server", "integrations.fastapi"),
@@ -45,6 +46,7 @@ TEXT = {
     ".html",
     ".js",
     ".json",
+    ".lua",
     ".md",
     ".mjs",
     ".py",
@@ -57,7 +59,7 @@ TEXT = {
     ".yml",
     "",
 }
-SOURCE = {".css", ".js", ".mjs", ".py", ".sql", ".ts", ".tsx"}
+SOURCE = {".css", ".js", ".lua", ".mjs", ".py", ".sql", ".ts", ".tsx"}
 
 
 def project_files() -> list[Path]:

@@ -10,7 +10,8 @@ from milepost.errors import Invalid
 
 __all__ = ["open_engine"]
 
-_SCHEMES: Final = ("sqlite", "postgresql")
+_REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
+_SCHEMES: Final = ("sqlite", "postgresql", *_REDIS)
 
 
 def open_engine(url: str) -> Engine:
@@ -18,6 +19,8 @@ def open_engine(url: str) -> Engine:
 
     ``sqlite:///relative.db`` · ``sqlite:////absolute.db``: a file on this host, made where it is missing.
     ``postgresql://user:password@host/database``: as libpq understands it; connects when it is first used.
+    ``redis://user:password@host:port/number`` · ``rediss://…``, with TLS · ``valkey://`` and ``valkeys://``, the same:
+    connects when it is first used; one server of a cluster names the cluster.
 
     Raises ``Invalid`` for a URL that no engine understands, ``Unavailable`` where the store cannot be opened. The
     driver is imported here, so only the one that is used has to be installed.
@@ -25,6 +28,8 @@ def open_engine(url: str) -> Engine:
     parts = urlsplit(url)
     if parts.scheme in ("postgresql", "postgres"):
         return _open_postgres(url)
+    if parts.scheme in _REDIS:
+        return _open_redis(url)
     if parts.scheme != "sqlite":
         raise Invalid(f"no engine for {parts.scheme or url!r}; known: {', '.join(_SCHEMES)}", field="engine")
     path = unquote(parts.path.removeprefix("/"))
@@ -49,3 +54,11 @@ def _open_postgres(url: str) -> Engine:
     except ModuleNotFoundError as error:
         raise Invalid(f"PostgreSQL needs {error.name}: pip install 'milepost[postgres]'", field="engine") from None
     return PostgresEngine(url)
+
+
+def _open_redis(url: str) -> Engine:
+    try:
+        from milepost.engines.redis import RedisEngine
+    except ModuleNotFoundError as error:
+        raise Invalid(f"Redis needs {error.name}: pip install 'milepost[redis]'", field="engine") from None
+    return RedisEngine(url)
