@@ -16,8 +16,8 @@ NARROW: Final[ViewportSize] = {"width": 320, "height": 800}
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(visit: Visit, casefile: Casefile, scheme: str) -> None:
-    """Idle, running, completed, failed, and with the inbox open, at 1280 and at 320 px, where nothing has to be
-    scrolled sideways either.
+    """With all fields unfolded: idle, running, completed, failed, and with the inbox open, at 1280 and at 320 px, where
+    nothing has to be scrolled sideways either.
     """
     visitor = visit(color_scheme=scheme, viewport=DESK)
     page = visitor.page
@@ -29,6 +29,7 @@ def test_axe_finds_nothing(visit: Visit, casefile: Casefile, scheme: str) -> Non
             assert visitor.faults() == [], (state, size)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], state
 
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     look("idle")
     casefile.notify(visitor.id, "Hearing moved", message="It is on 4 March 2027, 9:30.", level="info")
     visitor.generate("complaint", "discovery", speed="Slow")

@@ -189,6 +189,15 @@ def test_a_forged_cookie_is_nobody(demo: Demo) -> None:
         assert stranger.post("/session").status_code == 401
 
 
+def test_a_visitor_s_token_expires_and_is_renewed(tmp_path: Path) -> None:
+    """With ``--token-seconds 1`` the hub soon refuses the page's token; the page's session makes a new one."""
+    with running(tmp_path / "data", "--token-seconds", "1") as demo:
+        visitor = demo.visitor()
+        until(lambda: visitor.http.get("/api/jobs").status_code == 401)
+        assert visitor.http.post("/session").is_success
+        assert visitor.http.get("/api/jobs").status_code == 200
+
+
 def test_the_form_sent_twice_is_one_job(demo: Demo) -> None:
     """The page repeats a form whose answer was lost under the same key."""
     visitor = demo.visitor()
