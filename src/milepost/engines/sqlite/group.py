@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from milepost.engine import GONE_SECONDS, MAX_AUDIENCES, Document, Write
-from milepost.engines.sqlite.reading import EVERYBODY, SQL, epoch_of, words
+from milepost.engines.sqlite.reading import EVERYBODY, OPEN, SEEN, SQL, epoch_of, words
 from milepost.errors import Conflict, Invalid
 
 DRAW_SECONDS: Final = 60.0  # a cursor ahead of the head draws a new epoch at most this often
@@ -146,7 +146,7 @@ class Group:
         for id_, tenant_id, revision, audiences in rows:
             self._connection.execute(SQL["raise_floor"], (revision, tenant_id))
             self._connection.execute(SQL["drop"], (id_,))
-            self._rows.unsee(tenant_id, words(audiences), revision)
+            self._rows.unsee(tenant_id, words(audiences), revision, id_)
         return done + len(rows)
 
     def draw_epoch(self, tenant: str, epoch: str, now: float) -> None:
@@ -248,8 +248,6 @@ class _Rows:
                 (new.kind, new.revision, new.order, _text(new.audiences), new.body, new.private, _text(new.labels),
                  new.open_until, new.expires_at, new.due_at, gone_at, id_)
             )  # fmt: skip
-            lists["unsee"] += [(reader, old.revision) for reader in self._see(tenant, old.audiences)]
-        lists["see"] += [(reader, new.revision, id_) for reader in self._see(tenant, new.audiences)]
         there, wanted = self._places(tenant, old), self._places(tenant, new)
         lists["take"] += [(*place, id_) for place in there - wanted]
         lists["put"] += [(*place, id_) for place in sorted(wanted - there)]
@@ -258,11 +256,11 @@ class _Rows:
             splits = [(tenant, "@".join(parts[i:]), "@".join(parts[:i])) for i in range(1, len(parts))]
             lists["drop_cover" if new.gone else "add_cover"] += splits
 
-    def unsee(self, tenant: int, audiences: Sequence[str], revision: int) -> None:
+    def unsee(self, tenant: int, audiences: Sequence[str], revision: int, id_: int) -> None:
         """At once: a dropped document is seen by nobody, and an audience that sees nothing loses its number."""
         for audience in (EVERYBODY, *audiences):
             reader = self._reader(tenant, audience)
-            self._connection.execute(SQL["unsee"], (reader, revision))
+            self._connection.execute(SQL["take"], (reader, SEEN, revision, id_))
             self._connection.execute(SQL["drop_reader"], (reader,))
             del self._readers[tenant, audience]
 
@@ -278,13 +276,14 @@ class _Rows:
 
     def _places(self, tenant: int, it: Document | None) -> set[tuple[int, int, float]]:
         """Where a document stands: (reader, term, at)."""
-        if it is None or it.gone:
+        if it is None:
             return set()
-        terms = [(self._term(f"label:{label}"), float(it.order)) for label in it.labels]
-        terms.append((self._term(f"kind:{it.kind}"), float(it.order)))
-        if it.open_until > 0:
-            terms.append((self._term("open"), it.open_until))
-        return {(reader, *term) for reader in self._see(tenant, it.audiences) for term in terms}
+        places: list[tuple[int, float]] = [(SEEN, it.revision)]
+        if not it.gone:
+            places.append((self._term(_text((it.kind, *it.labels))), it.order))
+            if it.open_until > 0:
+                places.append((OPEN, it.open_until))
+        return {(reader, *place) for reader in self._see(tenant, it.audiences) for place in places}
 
     def _reader(self, tenant: int, audience: str) -> int:
         number = self._readers.get((tenant, audience))
@@ -317,9 +316,7 @@ _WRITES: Final = (
     "tick",
     "rewrite",
     "touch",
-    "unsee",
     "move",
-    "see",
     "take",
     "put",
     "drop_cover",

@@ -6,8 +6,9 @@ import hashlib
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import orjson
@@ -17,8 +18,10 @@ from milepost.engines import statements
 from milepost.model import Cursor
 
 SQL: Final = statements.load("milepost.engines.sqlite", "statements.sql")
-EVERYBODY: Final = ""  # the audience in `seen` and `place` of those who read the whole tenant
-END: Final = 2**62  # above every revision and order
+EVERYBODY: Final = ""  # the audience in `place` of those who read the whole tenant
+SEEN: Final = 1  # the terms that are no kind and labels
+OPEN: Final = 2
+END: Final = 2**62  # above every revision, order and number
 
 Run = Callable[[str, Sequence[Any]], Iterable[Any]]
 
@@ -56,6 +59,12 @@ def document(row: Sequence[Any]) -> Document:
     )
 
 
+@lru_cache(maxsize=8192)
+def _meaning(term: str) -> tuple[str, frozenset[str]]:
+    kind, *labels = orjson.loads(term)
+    return kind, frozenset(labels)
+
+
 def epoch_of(secret: str, tenant: str) -> str:
     """The epoch of a tenant without a row: its own, and the same until somebody draws another one."""
     return hashlib.blake2b(tenant.encode(), key=secret.encode(), digest_size=6).hexdigest()
@@ -81,6 +90,21 @@ class Tenant:
     def cursor(self) -> Cursor:
         """Where its history ends."""
         return Cursor(self.epoch, self.head)
+
+    def reader(self, audience: str) -> int | None:
+        """The number of an audience; None for one that sees nothing."""
+        for (number,) in self.run(SQL["reader"], (self.id, audience)):
+            return int(number)
+        return None
+
+    def terms(self, audience: str, labels: AbstractSet[str], kind: str | None = None) -> Iterator[tuple[int, int]]:
+        """Where an audience's documents with these labels, of this or any kind, stand: (reader, term)."""
+        reader = self.reader(audience)
+        if reader is not None:
+            for term, text in list(self.run(SQL["terms"], (reader,))):
+                its_kind, has = _meaning(text)
+                if labels <= has and kind in (None, its_kind):
+                    yield reader, term
 
     def get(self, key: str) -> Document | None:
         """The document under a key, gone or not."""
@@ -118,8 +142,10 @@ def count(run: Run, tenant: str, questions: Sequence[Question]) -> Counts:
         above = 0
         for (order,) in run(SQL["order_of"], (at.id, question.above)):
             above = order
-        for (value,) in run(SQL["count"], (at.id, question.audience, f"label:{question.label}", above)):
-            values.append(value)
+        values.append(0)
+        for reader, term in at.terms(question.audience, {question.label}):
+            for (number,) in run(SQL["count"], (reader, term, above)):
+                values[-1] += number
     return Counts(values, at.cursor)
 
 
@@ -143,13 +169,12 @@ def find(
     """See ``Engine.find``."""
     at = Tenant(run, tenant)
     readers = (EVERYBODY,) if audiences is None else audiences
-    term = f"label:{labels[0]}" if labels else f"kind:{kind}"
     bounds = (-END if after is None else after, END if before is None else before)
-    rest = set(labels[1:])
     covered = at.covered(readers)
     found: list[Document] = []
-    for it in _walk(at, readers, term, bounds, oldest=oldest):
-        if it.kind == kind and rest.issubset(it.labels) and not covered(it):
+    places = [place for reader in dict.fromkeys(readers) for place in at.terms(reader, set(labels), kind)]
+    for it in _walk(at, places, bounds, limit + 1, oldest=oldest):
+        if not covered(it):
             if len(found) == limit:
                 return Page(found, at.cursor, more=True)
             found.append(it)
@@ -157,19 +182,31 @@ def find(
 
 
 def _walk(
-    at: Tenant, readers: Sequence[str], term: str, bounds: tuple[int, int], *, oldest: bool
+    at: Tenant, places: Sequence[tuple[int, int]], bounds: tuple[int, int], step: int, *, oldest: bool
 ) -> Iterator[Document]:
-    """The documents at a term of any of these audiences, by order, each one once; lazily, straight off the index."""
-    statement = SQL["oldest" if oldest else "newest"]
-    streams = [map(document, at.run(statement, (at.id, reader, term, *bounds))) for reader in dict.fromkeys(readers)]
-    if len(streams) == 1:
-        yield from streams[0]
-        return
-    taken: set[str] = set()
-    for it in heapq.merge(*streams, key=attrgetter("order"), reverse=not oldest):
-        if it.key not in taken:
-            taken.add(it.key)
-            yield it
+    """The documents at any of these terms, by order, each one once; read as they are needed, ``step`` at a time."""
+    streams = [_orders(at.run, reader, term, bounds, step, oldest=oldest) for reader, term in places]
+    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=itemgetter(0), reverse=not oldest)
+    taken: set[int] = set()
+    while chunk := [id_ for _, id_ in itertools.islice(merged, step)]:
+        ids = [id_ for id_ in dict.fromkeys(chunk) if id_ not in taken]
+        taken.update(ids)
+        found = {row[0]: document(row[1:]) for row in at.run(SQL["by_ids"], (orjson.dumps(ids).decode(),))}
+        yield from map(found.__getitem__, ids)
+
+
+def _orders(
+    run: Run, reader: int, term: int, bounds: tuple[int, int], step: int, *, oldest: bool
+) -> Iterator[tuple[float, int]]:
+    """(order, document) of one term, lazily. No statement stays open meanwhile: a second one would be planned anew."""
+    low, high = bounds
+    place, end = ((low, END), high) if oldest else ((high, -1), low)
+    while True:
+        rows = list(run(SQL["oldest" if oldest else "newest"], (reader, term, *place, end, step)))
+        yield from rows
+        if len(rows) < step:
+            return
+        place = rows[-1]
 
 
 def changes(
@@ -213,8 +250,8 @@ def _after(at: Tenant, readers: Sequence[str], revision: int, limit: int) -> lis
     """The first ``limit`` documents after a revision; what one audience gave bounds what is read of the next."""
     found: dict[int, Document] = {}
     bound = END
-    for reader in readers:
-        for row in at.run(SQL["after"], (at.id, reader, revision, bound, limit)):
+    for reader in map(at.reader, readers):
+        for row in () if reader is None else at.run(SQL["after"], (reader, revision, bound, limit)):
             found[row[2]] = document(row)
         if len(found) >= limit:
             bound = sorted(found)[limit - 1]
@@ -249,8 +286,12 @@ def _visible(it: Document, audiences: Sequence[str] | None) -> bool:
 
 
 def _snapshot(at: Tenant, readers: Sequence[str], now: float, recent: int) -> Iterator[Document]:
-    for reader in readers:
-        yield from map(document, at.run(SQL["open"], (at.id, reader, now)))
+    places: list[tuple[int, int]] = []
+    for audience in readers:
+        reader = at.reader(audience)
+        if reader is not None:
+            yield from map(document, at.run(SQL["open"], (reader, now)))
+            places += at.terms(audience, {RECENT})
     covered = at.covered(readers)
-    others = _walk(at, readers, f"label:{RECENT}", (-END, END), oldest=False)
+    others = _walk(at, places, (-END, END), recent, oldest=False)
     yield from itertools.islice((it for it in others if it.open_until <= now and not covered(it)), recent)

@@ -1,11 +1,12 @@
 -- Every statement of the SQLite engine. `-- name: sentence` begins one; what it promises is in engine.py.
 --
--- Tables: `document` has one row per key. `seen` has one row per document and audience, at the document's revision:
--- what `changes` walks. `place` has one row per document, audience and term (its kind, each label, "open"), at the
--- document's order (at `open_until` for "open"): what `find`, `count` and snapshots walk. The audience '' stands for
--- the whole tenant in both, so that nothing has a second way for readers of everything. Audiences and terms are
--- numbered in `reader` and `term`: the rows of the two big tables are a quarter of the size, and new audiences (each
--- job has one) are added at their end and not all over them.
+-- Tables: `document` has one row per key. `place` has one row per document, audience and term, and is all that reads
+-- walk. Each document stands at the term "seen" at its revision, which `changes` reads; at its own term, which is its kind
+-- and labels together, at its order, which `find`, `count` and snapshots read; and, while it is open, at "open" at its
+-- `open_until`. (A row for each label would be as quick to read, but a publish would write twice the rows on three times
+-- the pages. An audience's documents are of a few terms.) The audience '' stands for the whole tenant, so that nothing
+-- has a second way for readers of everything. Audiences and terms are numbered in `reader` and `term`: the rows of the big
+-- table are a quarter of the size, and new audiences (each job has one) are added at its end and not all over it.
 
 -- schema_1: Everything that version 1 of the file holds; `schema_2` would be what makes version 2 of it.
 CREATE TABLE file (
@@ -53,14 +54,9 @@ CREATE TABLE reader (
 ) STRICT;
 CREATE TABLE term (
     id   INTEGER PRIMARY KEY,
-    text TEXT NOT NULL UNIQUE
+    text TEXT NOT NULL UNIQUE           -- JSON: the kind, then the labels
 ) STRICT;
-CREATE TABLE seen (
-    reader   INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    document INTEGER NOT NULL,
-    PRIMARY KEY (reader, revision)
-) STRICT, WITHOUT ROWID;
+INSERT INTO term (id, text) VALUES (1, 'seen'), (2, 'open');
 CREATE TABLE place (
     reader   INTEGER NOT NULL,
     term     INTEGER NOT NULL,
@@ -138,7 +134,7 @@ SELECT id FROM reader WHERE tenant = ? AND audience = ?;
 INSERT INTO reader (tenant, audience) VALUES (?, ?) RETURNING id;
 
 -- drop_reader: An audience that sees nothing any more is forgotten.
-DELETE FROM reader WHERE id = ? AND NOT EXISTS (SELECT 1 FROM seen WHERE reader = reader.id);
+DELETE FROM reader WHERE id = ? AND NOT EXISTS (SELECT 1 FROM place WHERE reader = reader.id);
 
 -- term: The number of a term.
 SELECT id FROM term WHERE text = ?;
@@ -147,13 +143,7 @@ SELECT id FROM term WHERE text = ?;
 INSERT INTO term (text) VALUES (?) RETURNING id;
 
 -- move: A document is seen at its new revision.
-UPDATE seen SET revision = ? WHERE reader = ? AND revision = ?;
-
--- see: An audience sees a document.
-INSERT INTO seen (reader, revision, document) VALUES (?, ?, ?);
-
--- unsee: An audience no longer sees a document under its own key.
-DELETE FROM seen WHERE reader = ? AND revision = ?;
+UPDATE place SET at = ? WHERE reader = ? AND term = 1 AND at = ?;
 
 -- put: A document takes a place.
 INSERT INTO place (reader, term, at, document) VALUES (?, ?, ?, ?);
@@ -199,29 +189,36 @@ FROM document WHERE tenant = ? AND key >= ? AND key < ?;
 -- after: What an audience has not seen up to a bound, oldest first.
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
-FROM seen s CROSS JOIN document d ON d.id = s.document
-WHERE s.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?) AND s.revision > ? AND s.revision <= ? ORDER BY s.revision LIMIT ?;
+FROM place p CROSS JOIN document d ON d.id = p.document
+WHERE p.reader = ? AND p.term = 1 AND p.at > ? AND p.at <= ? ORDER BY p.at LIMIT ?;
 
 -- open: The open documents of an audience.
 SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
 FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
-    AND p.term = (SELECT id FROM term WHERE text = 'open') AND p.at > ?;
+WHERE p.reader = ? AND p.term = 2 AND p.at > ?;
 
--- newest: The documents at an audience's term between two orders, newest first.
-SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
-    d.due_at, d.gone_at IS NOT NULL
-FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
-    AND p.term = (SELECT id FROM term WHERE text = ?) AND p.at > ? AND p.at < ? ORDER BY p.at DESC;
+-- terms: The terms of kinds and labels at which an audience has documents, each found by one step through the index.
+WITH RECURSIVE its (term) AS (
+    VALUES (2)
+    UNION ALL
+    SELECT (SELECT p.term FROM place p WHERE p.reader = ?1 AND p.term > its.term ORDER BY p.term LIMIT 1)
+    FROM its WHERE its.term IS NOT NULL
+)
+SELECT t.id, t.text FROM its CROSS JOIN term t ON t.id = its.term WHERE t.id > 2;
 
--- oldest: The documents at an audience's term between two orders, oldest first.
-SELECT d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
+-- newest: Where the documents of an audience's term stand before a place and above an order, newest first.
+SELECT at, document FROM place
+WHERE reader = ? AND term = ? AND (at, document) < (?, ?) AND at > ? ORDER BY at DESC, document DESC LIMIT ?;
+
+-- oldest: Where the documents of an audience's term stand after a place and below an order, oldest first.
+SELECT at, document FROM place
+WHERE reader = ? AND term = ? AND (at, document) > (?, ?) AND at < ? ORDER BY at, document LIMIT ?;
+
+-- by_ids: The documents of these numbers.
+SELECT d.id, d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until, d.expires_at,
     d.due_at, d.gone_at IS NOT NULL
-FROM place p CROSS JOIN document d ON d.id = p.document
-WHERE p.reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
-    AND p.term = (SELECT id FROM term WHERE text = ?) AND p.at > ? AND p.at < ? ORDER BY p.at;
+FROM json_each(?) j CROSS JOIN document d ON d.id = j.value;
 
 -- any_cover: Whether anything is covered for an audience.
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? LIMIT 1;
@@ -230,8 +227,7 @@ SELECT 1 FROM cover WHERE tenant = ? AND audience = ? LIMIT 1;
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? AND covered = ?;
 
 -- count: How many documents stand at an audience's term above an order.
-SELECT count(*) FROM place WHERE reader = (SELECT id FROM reader WHERE tenant = ? AND audience = ?)
-    AND term = (SELECT id FROM term WHERE text = ?) AND at > ?;
+SELECT count(*) FROM place WHERE reader = ? AND term = ? AND at > ?;
 
 -- order_of: A document's order.
 SELECT ord FROM document WHERE tenant = ? AND key = ? AND gone_at IS NULL;
