@@ -10,23 +10,18 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from milepost import wire
 from milepost.dialects import Dialect, Frame
 from milepost.engine import Document, Page
 from milepost.model import TERMINAL, Cursor
-from milepost.subscriber import Listener, State, Subscriber, Topic
+from milepost.subscriber import Listener, State, Subscriber, Topic, Unread
 
 log = logging.getLogger("milepost.hub")
 
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A user's inbox in numbers, true at the cursor ``as_of``."""
-
-    count: int
-    read_up_to: int
-    as_of: str
+SLAB: Final = 16 * 1024  # bytes of a catch-up that are written at once
+EVERYONE: Final = ("everyone",)
 
 
 @dataclass(slots=True)
@@ -63,107 +58,159 @@ class Delivery:
         self.clock = 0.0  # the wheel's time, so that a write need not ask for it
 
     def write(self, subscriber: Subscriber, event: str, data: bytes) -> bool:
-        """Write bytes that are not a document; False where the sink is full now."""
-        if not data or subscriber.sink is None:
-            return True
-        self._stats.sent[event] += 1
-        subscriber.last_write = self.clock
-        return subscriber.sink.write(data)
+        """Write one event; False where the sink is full now."""
+        self._stats.sent[event] += bool(data)
+        return self._put(subscriber, data)
 
-    def page(self, subscriber: Subscriber, page: Page, unread: Unread | None) -> bool:
-        """Write a page of a catch-up and move the subscriber's cursor. False where its sink is full before the end."""
+    def _put(self, subscriber: Subscriber, data: bytes) -> bool:
+        sink = subscriber.sink
+        if not data or sink is None:
+            return True
+        subscriber.last_write = self.clock
+        return sink.write(wire.chunk(data) if sink.chunked else data)
+
+    def page(self, subscriber: Subscriber, page: Page, unread: Unread | None, before: bytes, live: bytes) -> bool:
+        """Write a page of a catch-up and move the subscriber's cursor. False where its sink is full.
+
+        ``before`` goes first; ``live`` last, if nothing is left over or was missed. What is short is one write.
+        """
         dialect, tenant, epoch = subscriber.dialect, subscriber.identity.tenant, page.cursor.epoch
         reset = page.reset or subscriber.reset
         seen = None if reset is not None else subscriber.cursor
+        sent = self._stats.sent
+        told = before
         if reset is not None:
             subscriber.reset = None
-            self.write(subscriber, "reset", dialect.reset(reset))
-        room = True
+            sent["reset"] += 1
+            told += dialect.reset(reset)
         for document in sorted(page.documents, key=_revision):
             if seen is not None and document.revision <= seen.revision:
                 continue
             if document.gone and not subscriber.may_see(document):
                 continue
-            cursor = self._seal.encode(tenant, Cursor(epoch, document.revision))
-            frame = _encoded(dialect, document, cursor)
-            room = self._one(subscriber, document, frame, cursor, unread, _end_of(document)) and room
+            position = Cursor(epoch, document.revision)
+            cursor = self._seal.encode(tenant, position)
+            told += self._told(subscriber, document, _encoded(dialect, document, cursor), cursor, unread)
+            end = None if subscriber.job is None else _end_of(document)
+            if end is not None:
+                self._put(subscriber, told)
+                told = b""
+                self._ended(subscriber, end)
             if subscriber.state is not State.CATCHING_UP:
                 return False
             # a snapshot is one bounded page and is written whole: the rest of it could not be read again
             if seen is not None:
-                subscriber.cursor = Cursor(epoch, document.revision)
-                if not room:
-                    return False
+                subscriber.cursor = position
+                if len(told) >= SLAB:
+                    if not self._put(subscriber, told):
+                        return False
+                    told = b""
         subscriber.cursor = page.cursor
         if unread is not None and not page.more and all(d.kind != "inbox" for d in page.documents):
-            cursor = self._seal.encode(tenant, page.cursor)
-            room = self.write(subscriber, "inbox", self._inbox(dialect, unread, cursor)) and room
-        return room
+            sent["inbox"] += 1
+            told += self._inbox(dialect, unread, self._seal.encode(tenant, page.cursor))
+        return self._put(subscriber, told if subscriber.missed else told + live)
 
     def fan_out(
         self, topics: Mapping[str, Topic], tenant: str, epoch: str, document: Document, unread: Mapping[str, Unread]
     ) -> None:
         """Write a document to every live listener that may see it; the others are told that they missed something."""
-        cursor = self._seal.encode(tenant, Cursor(epoch, document.revision))
-        position = Cursor(epoch, document.revision)
-        frames: dict[Dialect, Frame | None] = {}
+        revision, clock, live = document.revision, self.clock, State.LIVE
+        position = Cursor(epoch, revision)
+        cursor = self._seal.encode(tenant, position)
+        encoded: dict[Dialect, _Encoded] = {}
         narrowed = f"#{wire.subject(document.key)}"
-        end = _end_of(document)
         for name in (*document.audiences, narrowed):
             topic = topics.get(name)
             if topic is None:
                 continue
             for listener in topic.members():
-                if listener.state is not State.LIVE:
+                if listener.state is not live:
                     listener.miss()
                     continue
                 subscriber = _subscriber(listener)
                 seen = subscriber.cursor
-                if seen is not None and seen.revision >= document.revision:
+                if seen is not None and seen.revision >= revision:
                     continue
                 if name is narrowed and not subscriber.may_see(document):
                     continue
-                dialect = subscriber.dialect
-                if dialect in frames:
-                    frame = frames[dialect]
-                else:
-                    frame = frames[dialect] = _encoded(dialect, document, cursor)
                 subscriber.cursor = position
-                user = unread.get(subscriber.identity.user)
-                if not self._one(subscriber, document, frame, cursor, user, end) and subscriber.state is State.LIVE:
+                same = encoded.get(subscriber.dialect)
+                if same is None:
+                    same = encoded[subscriber.dialect] = _Encoded(subscriber.dialect, document, cursor)
+                sink = subscriber.sink
+                assert sink is not None, "a live one has begun"
+                if same.data is None or subscriber.job is not None:
+                    room = self._one(subscriber, document, same, cursor, unread)
+                elif same.data:
+                    same.written += 1
+                    subscriber.last_write = clock
+                    room = sink.write(same.chunk if sink.chunked else same.data)
+                else:
+                    continue
+                if not room and subscriber.state is live:
                     subscriber.state = State.LAGGING
                     self._stats.lagging += 1
+        for same in encoded.values():
+            self._stats.sent[same.event] += same.written
 
     def _one(
         self,
         subscriber: Subscriber,
         document: Document,
-        frame: Frame | None,
+        same: _Encoded,
         cursor: str,
-        unread: Unread | None,
-        end: str | None,
+        unread: Mapping[str, Unread],
     ) -> bool:
-        if document.kind == "inbox":
-            if unread is None:
-                return True
-            return self.write(subscriber, "inbox", self._inbox(subscriber.dialect, unread, cursor))
-        if subscriber.job is not None and "!" in document.key:
-            self._left(subscriber)
-            return True
-        room = True
-        if frame is not None:
-            data = frame.data
-            if frame.tail:
-                told = unread is not None and document.audiences != ("everyone",)
-                data += wire.unread_tail(unread.count, unread.as_of) if told and unread else wire.unread_tail(None, "")
-            room = self.write(subscriber, frame.event, data)
-        if subscriber.job is not None and end is not None:
+        """What is the reader's own: unread counts, and the end of a stream that follows one job."""
+        told = self._told(subscriber, document, same.frame, cursor, unread.get(subscriber.identity.user))
+        room = self._put(subscriber, told)
+        end = None if subscriber.job is None or "!" in document.key else _end_of(document)
+        if end is not None:
             self._ended(subscriber, end)
         return room
+
+    def _told(
+        self, subscriber: Subscriber, document: Document, frame: Frame | None, cursor: str, unread: Unread | None
+    ) -> bytes:
+        """The bytes that this subscriber gets for a document, counted as sent."""
+        if subscriber.job is not None and "!" in document.key:
+            self._left(subscriber)
+            return b""
+        if document.kind == "inbox":
+            if unread is None:
+                return b""
+            event, told = "inbox", self._inbox(subscriber.dialect, unread, cursor)
+        elif frame is None:
+            return b""
+        else:
+            event, told = frame.event, frame.data
+            if frame.tail:
+                own = unread is not None and document.audiences != EVERYONE
+                told += wire.unread_tail(unread.count, unread.as_of) if own and unread else wire.unread_tail(None, "")
+        self._stats.sent[event] += bool(told)
+        return told
 
     @staticmethod
     def _inbox(dialect: Dialect, unread: Unread, cursor: str) -> bytes:
         return dialect.inbox(unread=unread.count, read_up_to=unread.read_up_to, as_of=unread.as_of, cursor=cursor)
+
+
+class _Encoded:
+    """A document in one dialect: ``data`` is what everybody gets alike, ``chunk`` the same; None: each has its own."""
+
+    __slots__ = ("chunk", "data", "event", "frame", "written")
+
+    def __init__(self, dialect: Dialect, document: Document, cursor: str) -> None:
+        self.frame = _encoded(dialect, document, cursor)
+        self.written = 0
+        self.event = "" if self.frame is None else self.frame.event
+        self.data: bytes | None = b"" if self.frame is None else self.frame.data
+        if self.frame is not None and self.frame.tail:
+            self.data = self.frame.data + wire.unread_tail(None, "") if document.audiences == EVERYONE else None
+        elif document.kind == "inbox":
+            self.data = None
+        self.chunk = wire.chunk(self.data) if self.data else b""
 
 
 def _encoded(dialect: Dialect, document: Document, cursor: str) -> Frame | None:

@@ -25,11 +25,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from milepost import inbox, wire
-from milepost.delivery import Delivery, HubStats, Unread
+from milepost.delivery import Delivery, HubStats
 from milepost.engine import Document, Engine, Page
 from milepost.errors import NotFound, Unavailable
 from milepost.model import Cursor
-from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Waiter
+from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Unread, Waiter
 from milepost.wheel import TICK, Wheel
 
 log = logging.getLogger("milepost.hub")
@@ -82,7 +82,6 @@ class Hub:
         self._turns = asyncio.Semaphore(READS_AT_ONCE)
         self.delivery.clock = monotonic()
         self._wheel: Wheel[Subscriber] = Wheel(self.delivery.clock)
-        self._subscribers: set[Subscriber] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -95,7 +94,8 @@ class Hub:
 
     async def stop(self) -> None:
         """Drop everything at once; see ``drain`` for the polite way."""
-        for subscriber in list(self._subscribers):
+        self._draining = True
+        for subscriber in self._begun():
             self.end(subscriber, "shutdown")
         for task in self._tasks:
             task.cancel()
@@ -104,7 +104,7 @@ class Hub:
     async def drain(self, seconds: float) -> None:
         """End every stream, spread over ``seconds``, each told a time of its own to come back."""
         self._draining = True
-        waiting = list(self._subscribers)
+        waiting = self._begun()
         random.shuffle(waiting)
         pause = seconds / len(waiting) if waiting else 0.0
         for tenant in self._tenants.values():
@@ -119,6 +119,10 @@ class Hub:
                 await asyncio.sleep(owed)
                 owed = 0.0
 
+    def _begun(self) -> list[Subscriber]:
+        everyone = (listener for tenant in self._tenants.values() for listener in tenant.listeners)
+        return [listener for listener in everyone if isinstance(listener, Subscriber) and listener.sink is not None]
+
     # --- subscribers --------------------------------------------------------------------------------------------
 
     async def open(self, subscriber: Subscriber) -> None:
@@ -128,7 +132,6 @@ class Hub:
         calls this calls ``close`` in the end, whatever happens.
         """
         await self._enter(subscriber)
-        self._subscribers.add(subscriber)
         # a narrowed stream begins with the state of its jobs, whatever the cursor: that is checked, not used
         sent = subscriber.cursor
         if subscriber.only is not None:
@@ -140,34 +143,31 @@ class Hub:
                 raise NotFound("There is no such job.")
             if sent is not None and subscriber.only is not None:
                 page = await self._with_gone(subscriber, page, sent)
-        subscriber.first = page
+            subscriber.first = page, await self._inbox_of(subscriber, page)
 
     def begin(self, subscriber: Subscriber, sink: Sink) -> None:
-        """Write the first read to the opened stream and go on from there."""
-        page, subscriber.first = subscriber.first, None
-        assert page is not None, "open() comes before begin()"
+        """Write the first read to the opened stream, in one piece, and go on from there."""
+        first, subscriber.first = subscriber.first, None
+        assert first is not None, "open() comes before begin()"
         subscriber.sink = sink
-        if subscriber.state is State.CLOSED:  # a drain came in between
-            sink.write(subscriber.dialect.stream_end("shutdown", random.randint(500, 3000)))
-            sink.end()
+        self.stats.streams += 1
+        subscriber.opened_at = subscriber.last_write = monotonic = self._monotonic()
+        if self._draining:  # it was opened before
+            self.end(subscriber, "shutdown", retry_ms=random.randint(500, 3000))
             return
-        monotonic = self._monotonic()
-        subscriber.opened_at = subscriber.last_write = monotonic
         subscriber.ends_at = monotonic + self.max_stream_seconds * random.uniform(LIFE_SPREAD, 1.0)
         if subscriber.identity.expires_at is not None:
             subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
-        self.stats.streams += 1
-        self.delivery.write(
-            subscriber,
-            "connected",
-            subscriber.dialect.connected(
-                now=self._now(),
-                cursor=None if page.reset or subscriber.reset else subscriber.requested,
-                heartbeat_seconds=self._beat(subscriber),
-            ),
+        page, unread = first
+        connected = subscriber.dialect.connected(
+            now=self._now(),
+            cursor=None if page.reset or subscriber.reset else subscriber.requested,
+            heartbeat_seconds=self._beat(subscriber),
         )
+        self.stats.sent["connected"] += 1
         self._wheel.add(subscriber, self._next_look(subscriber))
-        self._spawn(self._catch_up(subscriber, page))
+        if self._tell(subscriber, page, unread, connected):
+            self._spawn(self._catch_up(subscriber))
 
     def drained(self, subscriber: Subscriber) -> None:
         """The sink of a lagging subscriber has room again: it asks the engine what it has missed."""
@@ -184,7 +184,6 @@ class Hub:
             self.stats.lagging -= 1
         subscriber.state = State.CLOSED
         self._leave(subscriber)
-        self._subscribers.discard(subscriber)
         if subscriber.sink is not None:
             self.stats.streams -= 1
             self.stats.on_close(self._monotonic() - subscriber.opened_at)
@@ -283,44 +282,49 @@ class Hub:
         gone = [d for d in since.documents if d.gone and d.revision <= page.cursor.revision]  # later ones come later
         return replace(page, documents=page.documents + gone)
 
-    async def _catch_up(self, subscriber: Subscriber, page: Page | None = None) -> None:
-        """Read and write until there is no more and nothing was missed meanwhile; then go live, in the same step."""
+    async def _catch_up(self, subscriber: Subscriber) -> None:
+        """Read and write until there is no more and nothing was missed meanwhile."""
         pause = AWAY_SECONDS[0]
         while subscriber.state is State.CATCHING_UP:
             try:
-                if page is None:
-                    async with self._turns:
-                        subscriber.missed = False
-                        page = await self._read(subscriber)
-                unread = await self._inbox_of(subscriber, page)
+                async with self._turns:
+                    subscriber.missed = False
+                    page = await self._read(subscriber)
+                    unread = await self._inbox_of(subscriber, page)
             except Unavailable:
-                page = None
                 await asyncio.sleep(pause * random.uniform(0.7, 1.0))
                 pause = min(pause * 2, AWAY_SECONDS[1])
                 continue
-            if subscriber.state is not State.CATCHING_UP:
+            if subscriber.state is not State.CATCHING_UP or not self._tell(subscriber, page, unread):
                 return
-            if subscriber.job is not None and not page.documents:
-                self.end(subscriber, "revoked")
-                return
-            if not self.delivery.page(subscriber, page, unread):
-                if subscriber.state is State.CATCHING_UP:
-                    subscriber.state = State.LAGGING
-                    self.stats.lagging += 1
-                return
-            tenant = self._tenants[subscriber.identity.tenant]
-            more, cursor, page = page.more, page.cursor, None
-            if more or subscriber.missed:
-                continue
-            if tenant.position is None or tenant.position.epoch != cursor.epoch:
-                tenant.grew.set()  # the hub has not met the new epoch yet: its own read comes first
-                await asyncio.sleep(TICK / 10)
-                continue
+            if not page.more and not subscriber.missed:
+                await asyncio.sleep(TICK / 10)  # until the hub has met the new epoch too
+
+    def _tell(self, subscriber: Subscriber, page: Page, unread: Unread | None, before: bytes = b"") -> bool:
+        """Write a page, and go live in the same step where nothing was missed; whether there is more to read."""
+        if subscriber.job is not None and not page.documents:
+            self.end(subscriber, "revoked")
+            return False
+        tenant = self._tenants[subscriber.identity.tenant]
+        epoch_met = tenant.position is not None and tenant.position.epoch == page.cursor.epoch
+        if not epoch_met:
+            tenant.grew.set()  # the hub's own read comes first
+        live = b""
+        if epoch_met and not page.more and not subscriber.announced:
+            live = subscriber.dialect.live(self.seal.encode(tenant.name, page.cursor))
+        room = self.delivery.page(subscriber, page, unread, before, live)
+        if subscriber.state is not State.CATCHING_UP:
+            return False
+        done = epoch_met and not page.more and not subscriber.missed
+        if done and subscriber.cursor == page.cursor:
+            self.stats.sent["live"] += bool(live)
+            subscriber.announced = True
+        if not room:
+            subscriber.state = State.LAGGING
+            self.stats.lagging += 1
+        elif done:
             subscriber.state = State.LIVE
-            if not subscriber.announced:
-                subscriber.announced = True
-                live = subscriber.dialect.live(self.seal.encode(tenant.name, cursor))
-                self.delivery.write(subscriber, "live", live)
+        return room and not done
 
     async def _inbox_of(self, subscriber: Subscriber, page: Page) -> Unread | None:
         """The reader's unread count, where this page makes it worth telling; counted after the page was read."""

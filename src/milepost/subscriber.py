@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from milepost.dialects import Dialect
 from milepost.engine import Document, Page
 from milepost.model import Cursor, Identity
 
+FEW: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A user's inbox in numbers, true at the cursor ``as_of``."""
+
+    count: int
+    read_up_to: int
+    as_of: str
+
 
 class Sink(Protocol):
-    """Where a subscriber's bytes go."""
+    """Where a subscriber's bytes go. With ``chunked`` they are to be in HTTP's chunks (``wire.chunk``)."""
+
+    chunked: bool
 
     def write(self, data: bytes) -> bool:
         """Take the bytes, all of them. False: it is full now, and ``Hub.drained`` will be called when it is not."""
@@ -88,7 +102,7 @@ class Subscriber:
         """
         self.identity = identity
         self.dialect = dialect
-        self.audiences: frozenset[str] | None = None if everything else frozenset(identity.audiences)
+        self.audiences = None if everything else identity.audiences
         self.only = only
         self.job = job
         self.requested = requested
@@ -97,7 +111,7 @@ class Subscriber:
         self.state = State.CATCHING_UP
         self.missed = False
         self.announced = False  # ``live`` is sent once per connection
-        self.first: Page | None = None
+        self.first: tuple[Page, Unread | None] | None = None
         self.sink: Sink | None = None
         self.opened_at = 0.0
         self.ends_at = 0.0
@@ -109,7 +123,7 @@ class Subscriber:
         """The sets it stands in: its audiences, or the documents that it is narrowed to."""
         if self.only is not None:
             return tuple(f"#{key}" for key in self.only)
-        return tuple(self.audiences or ())
+        return self.audiences or ()
 
     def miss(self) -> None:
         """See ``Listener.miss``; the flag makes the catch-up read once more."""
@@ -141,29 +155,43 @@ class Waiter:
 
 
 class Topic:
-    """The listeners of one topic; iterating costs nothing while nobody comes or goes."""
+    """The listeners of one topic; iterating costs nothing while nobody comes or goes.
+
+    Most have a listener or two, a user's tabs: those stand in a tuple alone, since a dictionary of one takes more
+    memory than a subscriber.
+    """
 
     __slots__ = ("_members", "_tuple")
 
     def __init__(self) -> None:
-        self._members: dict[Listener, None] = {}
+        self._members: dict[Listener, None] | None = None
         self._tuple: tuple[Listener, ...] | None = ()
 
     def add(self, listener: Listener) -> None:
         """Put a listener in; twice is once."""
+        if self._members is None:
+            few = self.members()
+            if listener in few:
+                return
+            if len(few) < FEW:
+                self._tuple = (*few, listener)
+                return
+            self._members = dict.fromkeys(few)
         self._members[listener] = None
         self._tuple = None
 
     def discard(self, listener: Listener) -> None:
         """Take a listener out."""
-        if self._members.pop(listener, self) is None:
+        if self._members is None:
+            self._tuple = tuple(one for one in self.members() if one is not listener)
+        elif self._members.pop(listener, self) is None:
             self._tuple = None
 
     def members(self) -> tuple[Listener, ...]:
         """Everyone in it now; later comings and goings do not disturb who iterates over it."""
         if self._tuple is None:
-            self._tuple = tuple(self._members)
+            self._tuple = tuple(self._members or ())
         return self._tuple
 
     def __bool__(self) -> bool:
-        return bool(self._members)
+        return bool(self.members() if self._members is None else self._members)

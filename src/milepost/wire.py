@@ -76,6 +76,11 @@ def comment(text: str) -> bytes:
     return f": {text}\n".encode()
 
 
+def chunk(data: bytes) -> bytes:
+    """Bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1); b"" would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def subject(key: str) -> str:
     """The key of the document that this one is about: of a user's own copy, or of what a document left behind."""
     return key.partition("!")[0].partition("@")[0]

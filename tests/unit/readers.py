@@ -7,7 +7,9 @@ from tests.server.sse_client import Event, Parser
 
 
 class Reader:
-    """A sink (``milepost.subscriber.Sink``) with room for ``room`` more writes; None: for any number."""
+    """A sink (``milepost.subscriber.Sink``) with room for ``room`` more events; None: for any number."""
+
+    chunked = False
 
     def __init__(self, room: int | None = None) -> None:
         self.parser = Parser()
@@ -20,11 +22,12 @@ class Reader:
     def write(self, data: bytes) -> bool:
         """See ``Sink.write``."""
         assert not self.ended, "written to after the end"
-        self.events += self.parser.feed(data)
+        events = list(self.parser.feed(data))
+        self.events += events
         if self.room is None:
             return True
         self.over += self.room <= 0
-        self.room = max(0, self.room - 1)
+        self.room = max(0, self.room - len(events))
         return self.room > 0
 
     def end(self) -> None:

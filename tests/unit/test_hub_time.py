@@ -140,4 +140,3 @@ async def test_nothing_is_left(world: World) -> None:
     hub = world.hub
     assert (hub.stats.streams, hub.stats.lagging) == (0, 0)
     assert not hub._tenants  # noqa: SLF001
-    assert not hub._subscribers  # noqa: SLF001

@@ -12,7 +12,6 @@ another one behaves otherwise. A request that did not come through this protocol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,26 +24,31 @@ EXTENSION: Final = "milepost.handoff"
 HIGH_WATER: Final = 64 * 1024  # bytes in this process for a reader who does not keep up; at this it lags
 REQUEST_SECONDS: Final = 10.0  # from a request's first byte to its last: whoever trickles is cut off
 
-HandOver = Callable[[Hub, Subscriber, Lease], bool]
-
 
 class StreamConnection(asyncio.Protocol):
     """A connection whose response has begun: the subscriber's sink, and its end when the client goes."""
 
-    __slots__ = ("_hub", "_lease", "_paused", "_subscriber", "_transport")
+    __slots__ = ("_head", "_hub", "_lease", "_paused", "_subscriber", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, hub: Hub, subscriber: Subscriber, lease: Lease) -> None:
+    chunked = True
+
+    def __init__(
+        self, transport: asyncio.Transport, hub: Hub, subscriber: Subscriber, lease: Lease, head: bytes
+    ) -> None:
         self._transport = transport
         self._hub = hub
         self._subscriber = subscriber
         self._lease = lease
+        self._head = head  # of the response, until the first write takes it along
         self._paused = False
 
     # --- sink ---------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> bool:
-        """See ``Sink.write``: one chunk."""
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        """See ``Sink.write``."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._transport.write(data)
         return not self._paused
 
     def end(self) -> None:
@@ -87,7 +91,7 @@ class HandoffProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Offer the connection with the request."""
         scope = cast("dict[str, Any]", self.scope)
-        scope["extensions"] = {EXTENSION: self.hand_over}
+        scope["extensions"] = {EXTENSION: self}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -105,15 +109,22 @@ class HandoffProtocol(HttpToolsProtocol):
         self._met_deadline()
         super().connection_lost(exc)
 
+    def hold_head(self) -> None:
+        """Keep back the head of the response that comes next, for ``hand_over`` to send with the first events."""
+        self.cycle.transport = _Held(self.transport)  # type: ignore[assignment]
+
     def hand_over(self, hub: Hub, subscriber: Subscriber, lease: Lease) -> bool:
-        """Take the connection over for a response whose head has been sent; False where that cannot be.
+        """Take the connection over for a response whose head was held; False where that cannot be.
 
         From then on the hub writes to it, and gives back the lease when it is gone.
         """
         cycle, transport = self.cycle, self.transport
+        held = cast("_Held", cycle.transport)
         if cycle.disconnected or transport.is_closing() or self.pipeline or not cycle.chunked_encoding:
+            cycle.transport = transport
+            transport.write(held.data)
             return False
-        connection = StreamConnection(transport, hub, subscriber, lease)
+        connection = StreamConnection(transport, hub, subscriber, lease, held.data)
         transport.set_write_buffer_limits(high=HIGH_WATER)
         transport.set_protocol(connection)
         # for uvicorn the request is over, and the connection is none of its own any more
@@ -135,3 +146,19 @@ class HandoffProtocol(HttpToolsProtocol):
         self._deadline = None
         if self.transport is not None:
             self.transport.close()
+
+
+class _Held:
+    """In the place of a transport while a response's head is held."""
+
+    __slots__ = ("_transport", "data")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        self._transport.close()

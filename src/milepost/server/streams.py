@@ -22,7 +22,7 @@ from milepost.errors import Forbidden, Invalid, MilepostError, NotFound, Unauthe
 from milepost.hub import Hub
 from milepost.model import TERMINAL, Identity, is_id
 from milepost.server.access import identify
-from milepost.server.handoff import EXTENSION, HandOver
+from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.limits import Lease
 from milepost.server.services import Services, services_of
 from milepost.subscriber import Subscriber
@@ -39,6 +39,8 @@ HEADERS: Final = [
 
 class AsgiSink:
     """A subscriber's sink under any ASGI server: a bounded buffer that one task empties."""
+
+    chunked = False
 
     def __init__(self, drained: Callable[[], None]) -> None:
         self._waiting: list[bytes] = []
@@ -124,13 +126,19 @@ class StreamEndpoint:
 
     async def _answer(self, request: Request, hub: Hub, subscriber: Subscriber, lease: Lease, send: Send) -> bool:
         """Answer with the stream; True where its connection is the hub's from now on, and its release too."""
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        start = {"type": "http.response.start", "status": 200, "headers": HEADERS}
         if request.method == "HEAD":  # an answer without a body has no end that anybody could wait for
+            await send(start)
             await send({"type": "http.response.body"})
             return False
-        hand_over: HandOver | None = request.scope.get("extensions", {}).get(EXTENSION)
-        if hand_over is not None and hand_over(hub, subscriber, lease):
-            return True
+        connection: HandoffProtocol | None = request.scope.get("extensions", {}).get(EXTENSION)
+        if connection is None:
+            await send(start)
+        else:
+            connection.hold_head()
+            await send(start)
+            if connection.hand_over(hub, subscriber, lease):
+                return True
         await self._serve(hub, subscriber, request.receive, send)
         return False
 
@@ -169,9 +177,10 @@ def _dialect(request: Request, of_tenant: str | None) -> dialects.Dialect | None
 
 
 def _kind_dialect(subscriber: Subscriber) -> dialects.Dialect:
-    page = subscriber.first
-    assert page is not None, "the stream was opened"
-    kind = next((label[5:] for d in page.documents for label in d.labels if label.startswith("kind:")), "")
+    assert subscriber.first is not None, "the stream was opened"
+    kind = next(
+        (label[5:] for d in subscriber.first[0].documents for label in d.labels if label.startswith("kind:")), ""
+    )
     return dialects.dialect(kind) or dialects.MILEPOST
 
 
@@ -222,9 +231,10 @@ def last_event_id(request: Request) -> str | None:
 
 def _is_over(subscriber: Subscriber, services: Services) -> bool:
     """Whether a job stream has nothing left to say: the cursor sent covers the end of the job's latest attempt."""
-    page, requested = subscriber.first, subscriber.requested
-    if subscriber.job is None or page is None or requested is None:
+    requested = subscriber.requested
+    if subscriber.job is None or subscriber.first is None or requested is None:
         return False
+    page, _ = subscriber.first
     after = services.seal.decode(subscriber.identity.tenant, requested)
     if after is None or after.epoch != page.cursor.epoch:
         return False
