@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.postgres_server import PostgresServer, postgres
+from tests.engines.redis_server import RedisServer, running_cluster, running_redis
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,17 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL that nobody stops: tests that do start one of their own."""
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that nobody stops, though everybody empties it."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """A Redis Cluster of three that nobody stops, though everybody empties it."""
+    with running_cluster(tmp_path_factory.mktemp("redis-cluster")) as servers:
+        yield servers

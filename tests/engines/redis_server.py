@@ -103,7 +103,7 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path, **settings: Any) -> Iterator[RedisServer]:
+def running_redis(folder: Path, **settings: Any) -> Iterator[RedisServer]:
     """A running server for as long as the block lasts."""
     server = RedisServer(folder, **settings)
     server.start()
@@ -114,7 +114,7 @@ def redis_server(folder: Path, **settings: Any) -> Iterator[RedisServer]:
 
 
 @contextlib.contextmanager
-def redis_cluster(folder: Path, size: int = 3) -> Iterator[list[RedisServer]]:
+def running_cluster(folder: Path, size: int = 3) -> Iterator[list[RedisServer]]:
     """A cluster of primaries that keeps all slots."""
     servers = [RedisServer(folder / str(n), cluster_enabled="yes", cluster_node_timeout="2000") for n in range(size)]
     try:
