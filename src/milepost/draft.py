@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,6 @@ class Terms:
     policy: jobs.Policy
     link_origins: Sequence[str]
     notification_retention: float
-    now: Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -62,10 +61,11 @@ class _Change:
 
 @dataclass(slots=True)
 class Draft:
-    """One request's changes. ``note`` is what its answer needs to know beyond the documents."""
+    """One request's changes, all of one moment. ``note`` is what its answer needs to know beyond the documents."""
 
     terms: Terms
     identity: Identity
+    now: float
     held: Mapping[str, jobs.Progress] = field(default_factory=dict)  # progress to be taken along, by the jobs' ids
     note: Any = None
     _jobs: dict[str, _Change] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Draft:
             existing = self._with_held(job_id, existing)
         terms = self.terms
         job, created = jobs.start(
-            existing, command, job_id=job_id, creator=self.identity.user, policy=terms.policy, now=terms.now()
+            existing, command, job_id=job_id, creator=self.identity.user, policy=terms.policy, now=self.now
         )
         self._put(job_id, existing, job)
         return created
@@ -90,7 +90,7 @@ class Draft:
     async def advance(self, job_id: str, command: Advance) -> None:
         """Take progress, and what was held back for the job with it."""
         job = await self._writable(job_id)
-        self._put(job_id, job, jobs.advance(job, jobs.progress(command, self.terms.now()), now=self.terms.now()))
+        self._put(job_id, job, jobs.advance(job, jobs.progress(command, self.now), now=self.now))
 
     async def beat(self, job_id: str, attempt: int | None) -> None:
         """Take a sign of life."""
@@ -101,23 +101,21 @@ class Draft:
         if isinstance(command, Complete) and command.output_url is not None:
             check_link(command.output_url, self.terms.link_origins, field="output_url")
         job = await self._writable(job_id)
-        now = self.terms.now()
         match command:
             case Complete():
-                self._put(job_id, job, jobs.complete(job, command, now=now))
+                self._put(job_id, job, jobs.complete(job, command, now=self.now))
             case Fail():
-                self._put(job_id, job, jobs.fail(job, command, now=now))
+                self._put(job_id, job, jobs.fail(job, command, now=self.now))
             case Cancel():
-                self._put(job_id, job, jobs.cancel(job, command, now=now))
+                self._put(job_id, job, jobs.cancel(job, command, now=self.now))
 
     async def notify(self, command: Notify) -> list[str]:
         """Tell one user, several, or everyone; the notifications' keys. Raises Conflict where the id is taken."""
         if command.href is not None:
             check_link(command.href, self.terms.link_origins)
-        users: Sequence[str | None] = [None] if command.everyone else command.users or [command.user]
+        users: Iterable[str | None] = dict.fromkeys(command.users) if command.users else (command.user,)
         notes = [
-            inbox.create(command, notification_id=command.id or new_id(), user=user, now=self.terms.now())
-            for user in dict.fromkeys(users)
+            inbox.create(command, notification_id=command.id or new_id(), user=user, now=self.now) for user in users
         ]
         if command.id is not None:
             stored = await self.terms.engine.get(self.identity.tenant, [note.key for note in notes])
@@ -161,7 +159,7 @@ class Draft:
             writes.append(jobs.document(after, self.terms.policy, replaces=0 if before is None else before.rev))
             if after.ended and after.notify and not (before is not None and before.ended and before == after):
                 told = inbox.of_job(after)
-                ends.append(inbox.create(told, notification_id=new_id(), user=after.owner, now=self.terms.now()))
+                ends.append(inbox.create(told, notification_id=new_id(), user=after.owner, now=self.now))
         retention = self.terms.notification_retention
         writes.extend([inbox.document(note, retention=retention, replaces=0) for note in (*self._notes, *ends)])
         return writes, same
@@ -184,7 +182,7 @@ class Draft:
         if held is None or job.ended:
             return job
         try:
-            folded = jobs.advance(job, held, now=self.terms.now())
+            folded = jobs.advance(job, held, now=self.now)
         except MilepostError:
             return job  # another process has begun a new attempt meanwhile: it is that of an older one
         self._put(job_id, job, folded)

@@ -59,7 +59,7 @@ class Ledger:
         self.policy = policy or jobs.Policy()
         self.now = now
         self.progress = Coalescer(engine, self.policy, now)
-        self._terms = Terms(engine, self.policy, link_origins, notification_retention, now)
+        self._terms = Terms(engine, self.policy, link_origins, notification_retention)
 
     async def close(self) -> None:
         """Commit the progress that is still held back."""
@@ -108,7 +108,7 @@ class Ledger:
         if settled is None:
             await self.progress.touch(due.tenant, job)
             return None
-        draft = Draft(self._terms, replace(_LEDGER, tenant=due.tenant))
+        draft = Draft(self._terms, replace(_LEDGER, tenant=due.tenant), now)
         draft.settle(job, settled)
         writes, _ = draft.plan()
         async with self.progress.hold(due.tenant, [job.id]) as hold:
@@ -226,7 +226,7 @@ class Ledger:
                 if record is not None:
                     return once.replay(record)
             async with self.progress.hold(tenant, job_ids) as hold:
-                draft = Draft(self._terms, identity, hold.progress)
+                draft = Draft(self._terms, identity, self.now(), hold.progress)
                 await steps(draft)
                 writes, same = draft.plan()
                 if once is not None:

@@ -32,6 +32,7 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=1024)  # what is committed together has the same times, and a job has most of its own for long
 def to_rfc3339(seconds: float | None) -> str | None:
     """UNIX seconds as RFC 3339 in UTC with milliseconds, ending in ``Z``."""
     if seconds is None:

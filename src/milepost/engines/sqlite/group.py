@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import orjson
@@ -248,9 +249,9 @@ class _Rows:
                 (new.kind, new.revision, new.order, _text(new.audiences), new.body, new.private, _text(new.labels),
                  new.open_until, new.expires_at, new.due_at, gone_at, id_)
             )  # fmt: skip
-        there, wanted = self._places(tenant, old), self._places(tenant, new)
-        lists["take"] += [(*place, id_) for place in there - wanted]
-        lists["put"] += [(*place, id_) for place in sorted(wanted - there)]
+        there, wanted = () if old is None else self._places(tenant, old), self._places(tenant, new)
+        lists["take"] += [(*place, id_) for place in there if place not in wanted]
+        lists["put"] += [(*place, id_) for place in wanted if place not in there]
         if "@" in new.key:
             parts = new.key.split("@")
             splits = [(tenant, "@".join(parts[i:]), "@".join(parts[:i])) for i in range(1, len(parts))]
@@ -274,16 +275,14 @@ class _Rows:
         """Who sees a document: everybody who reads the whole tenant, and its audiences."""
         return [self._reader(tenant, audience) for audience in (EVERYBODY, *audiences)]
 
-    def _places(self, tenant: int, it: Document | None) -> set[tuple[int, int, float]]:
+    def _places(self, tenant: int, it: Document) -> list[tuple[int, int, float]]:
         """Where a document stands: (reader, term, at)."""
-        if it is None:
-            return set()
         places: list[tuple[int, float]] = [(SEEN, it.revision)]
         if not it.gone:
             places.append((self._term(_text((it.kind, *it.labels))), it.order))
             if it.open_until > 0:
                 places.append((OPEN, it.open_until))
-        return {(reader, *place) for reader in self._see(tenant, it.audiences) for place in places}
+        return [(reader, term, at) for reader in self._see(tenant, it.audiences) for term, at in places]
 
     def _reader(self, tenant: int, audience: str) -> int:
         number = self._readers.get((tenant, audience))
@@ -324,6 +323,7 @@ _WRITES: Final = (
 )
 
 
+@lru_cache(maxsize=8192)
 def _text(of: tuple[str, ...]) -> str:
     return orjson.dumps(of).decode()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -34,7 +35,7 @@ class Ahead(Exception):
         self.epoch = epoch
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def words(text: str) -> tuple[str, ...]:
     """Audiences or labels as they are stored; most documents share theirs with many others."""
     return tuple(orjson.loads(text))
@@ -59,7 +60,7 @@ def document(row: Sequence[Any]) -> Document:
     )
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _meaning(term: str) -> tuple[str, frozenset[str]]:
     kind, *labels = orjson.loads(term)
     return kind, frozenset(labels)
@@ -81,7 +82,8 @@ class Tenant:
         self.head = self.floor = 0
         self.drawn_at = -1e9
         for row in run(SQL["tenant"], (name,)):
-            self.id, self.epoch, self.head, self.floor, self.drawn_at = row
+            self.id, epoch, self.head, self.floor, self.drawn_at = row
+            self.epoch = sys.intern(epoch)  # every cursor holds it
         if self.id is None:
             for (secret,) in run(SQL["secret"], ()):
                 self.epoch = epoch_of(secret, name)
@@ -248,6 +250,9 @@ def changes(
 
 def _after(at: Tenant, readers: Sequence[str], revision: int, limit: int) -> list[Document]:
     """The first ``limit`` documents after a revision; what one audience gave bounds what is read of the next."""
+    if len(readers) == 1:
+        (one,) = map(at.reader, readers)
+        return [] if one is None else list(map(document, at.run(SQL["after"], (one, revision, END, limit))))
     found: dict[int, Document] = {}
     bound = END
     for reader in map(at.reader, readers):
