@@ -7,12 +7,14 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import psycopg
 
@@ -36,60 +38,74 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self._bin = binaries()
-        self._as = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
-        self._numbers = itertools.count(1)
         self.port = _free_port()
+        self._bin = binaries()
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def create(self) -> None:
         """Make the cluster; its only user is ``milepost``, without a password."""
-        if self._as:
-            user = pwd.getpwnam("postgres")
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", self.data, "-U", "milepost", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     def start(self) -> None:
-        """Start it, and return when it takes connections."""
-        options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-            " -c max_connections=200 -c shared_buffers=64MB -c wal_level=replica -c max_wal_senders=4"
-        )
-        self._run(
-            "pg_ctl", "-D", self.data, "-l", self.folder / "log", "-t", str(SECONDS), "-o", options, "-w", "start"
-        )
+        """Start it, and return when it takes connections, also as a standby."""
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.folder,
+            "max_connections": 200,
+            "shared_buffers": "64MB",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command = [str(self._bin / "postgres"), "-D", str(self.data), *options]
+        with (self.folder / "log").open("ab") as log:
+            # a child of ours, so that it is gone when it was killed: a dead one that nobody waited for looks alive
+            self._process = subprocess.Popen(
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._user
+            )
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+                return
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text()[-2000:]) from error
+                time.sleep(0.02)
 
-    def stop(self, mode: Literal["fast", "immediate"] = "immediate") -> None:
-        """Stop it; ``immediate`` is a crash that the next start recovers from."""
-        self._run("pg_ctl", "-D", self.data, "-m", mode, "-t", str(SECONDS), "-w", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, ``fast`` or ``immediate``, which is a crash that the next start recovers from."""
+        assert self._process is not None
+        self._process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        self._process.wait(SECONDS)
+
+    def kill(self) -> None:
+        """Kill -9 of the postmaster and of every backend, as the kernel would when memory runs out."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        for each in (pid, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self._process.wait(SECONDS)
+        while any(_lives(child) for child in children):
+            time.sleep(0.005)
 
     def promote(self) -> None:
         """Make a standby the primary, on a timeline of its own."""
-        self._run("pg_ctl", "-D", self.data, "-t", str(SECONDS), "-w", "promote")
+        self._run("pg_ctl", "-D", self.data, "-t", SECONDS, "-w", "promote")
 
     def standby(self, folder: Path) -> PostgresServer:
         """A standby of this server as it is now, not started yet."""
         other = PostgresServer(folder)
-        if self._as:
-            user = pwd.getpwnam("postgres")
-            os.chown(folder, user.pw_uid, user.pw_gid)
         source = f"host=127.0.0.1 port={self.port} user=milepost"
         self._run("pg_basebackup", "-d", source, "-D", other.data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
         return other
-
-    @property
-    def pid(self) -> int:
-        """The postmaster."""
-        return int((self.data / "postmaster.pid").read_text().splitlines()[0])
-
-    def kill(self) -> None:
-        """Kill -9 of the postmaster and of every backend, as the kernel would when memory runs out."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in (self.pid, *map(int, children)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        for pid in (self.pid, *map(int, children)):
-            while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-                pass  # it holds the port and the shared memory until it is gone
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """Where an engine finds a database, perhaps through a proxy."""
@@ -107,16 +123,20 @@ class PostgresServer:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [*self._as, str(self._bin / program), *map(str, arguments)]
-        with (self.folder / "programs").open("ab") as log:  # a pipe would stay open for as long as the server runs
-            done = subprocess.run(
-                command, check=False, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
+    def _run(self, program: str, *arguments: str | Path | int) -> None:
+        command = [str(self._bin / program), *map(str, arguments)]
+        done = subprocess.run(
+            command, check=False, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, **self._user
+        )
         if done.returncode:
-            logs = [path for path in (self.folder / "programs", self.folder / "log") if path.exists()]
-            said = [path.read_text(errors="replace") for path in logs]
-            raise RuntimeError(f"{program}: {''.join(said)[-2000:]}")
+            raise RuntimeError(f"{program}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @contextlib.contextmanager
@@ -130,8 +150,7 @@ def postgres() -> Iterator[PostgresServer]:
         server.start()
         yield server
     finally:
-        with contextlib.suppress(RuntimeError):
-            server.stop()
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ OLDEST: Final = 130000  # PostgreSQL 13
 CALL_SECONDS: Final = 1.8  # within which every call ends, the wait for a free session and for the server included
 CONNECT_SECONDS: Final = 1.5
 AWAY_SECONDS: Final = (0.1, 0.3)  # after a refused connection nobody tries again for a time between these
+TELL_SECONDS: Final = 5.0
 SESSIONS: Final = 8  # that read at once, per event loop; reads beyond that wait in turn
 
 # What each session runs with. The server ends what we no longer wait for: above all a transaction that holds a tenant's
@@ -48,6 +50,15 @@ _OPTIONS: Final = {
 
 Result = TypeVar("Result")
 log = logging.getLogger("milepost.postgres")
+
+
+class _Told:
+    """When the log last heard of an error: while the server is away each call would have one to tell."""
+
+    at = float("-inf")
+
+
+_told = _Told()
 
 
 def _load() -> dict[str, str]:
@@ -71,7 +82,10 @@ def explain(error: Exception) -> Unavailable:
     """A driver's error in the words of Milepost. What the server said goes into the log: it names hosts and users."""
     if isinstance(error, Unavailable):
         return error
-    log.warning("PostgreSQL: %s", str(error).strip() or type(error).__name__)
+    now = time.monotonic()
+    if now - _told.at >= TELL_SECONDS:
+        _told.at = now
+        log.warning("PostgreSQL: %s", str(error).strip() or type(error).__name__)
     state = getattr(error, "sqlstate", None)
     return away(f"PostgreSQL does not answer ({state})" if state else "PostgreSQL does not answer")
 
@@ -84,11 +98,12 @@ class Session:
         self.pid = connection.info.backend_pid
         self._cursor = connection.cursor(binary=True)
         self._socket = connection.fileno()
+        self._is_left = False
 
     @property
     def is_open(self) -> bool:
         """Whether it can be used as far as this side knows."""
-        return not self.connection.closed
+        return not self._is_left and not self.connection.closed
 
     async def rows(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement and return its rows."""
@@ -119,13 +134,14 @@ class Session:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            self._is_left = True
             self.cut()  # the work finds out, and ends
             task.add_done_callback(self._left_alone)
             raise
         except Exception as error:
             lost = self.connection.pgconn.status != pq.ConnStatus.OK
             self.close()
-            if lost and isinstance(error, psycopg.Error):
+            if lost:  # whatever the driver made of it
                 raise Lost(str(error).strip()) from error
             raise
 

@@ -1,7 +1,7 @@
 """Group commit: what waits together shares a transaction and its flush to disk, each commit with its own fate.
 
-One writer per event loop, with one session. A group is two round trips: lock the heads and read what is replaced;
-write, move the heads, notify, commit. A group whose outcome is unknown is never repeated: only a session that turns out
+One writer per event loop, with one session. A group is three round trips: lock the heads; read what is replaced; write,
+move the heads, notify, commit. A group whose outcome is unknown is never repeated: only a session that turns out
 to be broken before anything was written is replaced, once.
 """
 
@@ -161,12 +161,12 @@ class Writer:
         """Begin, lock the heads, read what is replaced: on a new session where the last one is broken."""
         if self._session is not None and self._session.is_open:
             try:
-                return self._session, await self._session.use(_begin(self._session, tasks, outbox))
+                return self._session, await self._session.use(begin(self._session, tasks, outbox))
             except Lost:
                 pass
         self._session = await self.server.connect()
         self.pids.add(self._session.pid)
-        return self._session, await self._session.use(_begin(self._session, tasks, outbox))
+        return self._session, await self._session.use(begin(self._session, tasks, outbox))
 
     async def _finish(self, session: Session, tasks: Sequence[Task], plan: Plan, outbox: Outbox | None) -> None:
         for task in tasks:
@@ -179,21 +179,22 @@ class Writer:
         await session.use(session.run(*plan.statements(), *moved, ("COMMIT", {})))
 
 
-async def _begin(session: Session, tasks: Sequence[Task], outbox: Outbox | None) -> Plan:
+async def begin(session: Session, tasks: Sequence[Task], outbox: Outbox | None) -> Plan:
+    """Begin a transaction, lock the heads, read what is to be replaced. ``Plan`` says what comes next."""
     begin: list[tuple[str, dict[str, Any]]] = [("BEGIN", {})]
     wanted = [(task.tenant, task.keys) for task in tasks]
     if outbox is not None:
         wanted += await outbox.read(session)
         begin = []
     tenants = list(dict.fromkeys(tenant for tenant, _ in wanted))
-    stored = ("stored", dict(keys_of(wanted)))
-    *_, heads, found = await session.run(*begin, ("lock", {"tenants": tenants}), stored)
+    lock = ("lock", {"tenants": tenants})
+    *_, heads = await session.run(*begin, lock)
     missing = set(tenants).difference(name for name, _, _ in heads)
     if missing:
-        add = ("add_tenants", {"tenants": sorted(missing)})
-        # found is read again: what was absent may have been written by whoever made the tenant first
-        _, heads, found = await session.run(add, ("lock", {"tenants": tenants}), stored)
-    return Plan.of(heads, found)
+        _, heads = await session.run(("add_tenants", {"tenants": sorted(missing)}), lock)
+    # By itself and last, so that the server's limit for idle transactions counts from here: what the driver sends at
+    # the end of a pipeline switches that limit off, and a stopped process would hold its heads for ever.
+    return Plan.of(heads, await session.rows("stored", **keys_of(wanted)))
 
 
 def _future() -> asyncio.Future[Any]:

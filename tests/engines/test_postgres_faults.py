@@ -1,0 +1,417 @@
+"""PostgreSQL goes away, hangs, restarts, forgets: what was acknowledged stays, and everybody goes on by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from milepost.engine import Engine, Question
+from milepost.engines import open_engine
+from milepost.engines.postgres import PostgresEngine
+from milepost.engines.postgres.writer import Task, begin
+from milepost.errors import Unavailable
+from milepost.model import Cursor
+from milepost.testing import wait_until
+from milepost.testing.documents import NOW, SECONDS, keys, read_on, revisions, start, write, writing
+from tests.engines.postgres_server import PostgresServer, postgres
+from tests.faults.proxy import Proxy, proxy_to
+
+BOUND = 2.0  # seconds within which every call ends
+RECOVERED = 5.0  # and within which everything works again once the server does
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[PostgresServer]:
+    """A server that these tests may stop and kill; each leaves it running."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def standby_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="milepost-standby-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    """A network between the engine and the server, which can fail."""
+    with proxy_to(postgres_server.port) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def opened(*urls: str) -> AsyncIterator[list[Engine]]:
+    """An engine for each URL."""
+    engines = [open_engine(url) for url in urls]
+    try:
+        yield engines
+    finally:
+        for engine in engines:
+            await engine.close()
+
+
+class Traffic:
+    """Producers that commit document after document, and what they were told; a reader, and what it saw."""
+
+    def __init__(self, writers: list[Engine], reader: Engine) -> None:
+        self.writers = writers
+        self.reader = reader
+        self.acknowledged: dict[str, int] = {}
+        self.in_doubt: set[str] = set()
+        self.codes: set[str] = set()
+        self.seen: list[int] = []
+        self.held: dict[str, int] = {}
+        self._stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Traffic, while the block lasts; then the reader catches up."""
+        cursor = await start(self.reader)
+        producing = [asyncio.create_task(self._produce(n, engine)) for n, engine in enumerate(self.writers)]
+        reading = asyncio.create_task(self._read(cursor))
+        try:
+            yield
+            self._stop.set()
+            await asyncio.gather(*producing)
+            await wait_until(self._caught_up, seconds=RECOVERED)
+        finally:
+            for task in (*producing, reading):
+                task.cancel()
+
+    async def _caught_up(self) -> bool:
+        try:
+            return self.seen[-1:] == [(await start(self.reader)).revision]
+        except Unavailable:  # right after a restart
+            return False
+
+    async def got_through(self) -> None:
+        """Wait until each producer was acknowledged something new."""
+        before = set(self.acknowledged)
+
+        def all_new() -> bool:
+            fresh = set(self.acknowledged) - before
+            return all(any(key.startswith(f"{n}-") for key in fresh) for n in range(len(self.writers)))
+
+        await wait_until(all_new, seconds=RECOVERED)
+
+    async def check(self) -> None:
+        """Acknowledged ⊆ stored, nothing twice, nothing skipped, and the reader holds all of it."""
+        stored, cursor = await read_on(self.reader, Cursor((await start(self.reader)).epoch, 0))
+        assert revisions(stored) == list(range(1, cursor.revision + 1))
+        by_key = {it.key: it.revision for it in stored}
+        assert self.codes <= {"engine_away"}
+        assert self.acknowledged.items() <= by_key.items()
+        assert set(by_key) <= set(self.acknowledged) | self.in_doubt
+        assert self.seen == revisions(stored)
+        assert self.held == by_key
+
+    async def _produce(self, number: int, engine: Engine) -> None:
+        count = 0
+        while not self._stop.is_set():
+            count += 1
+            key = f"{number}-{count}"
+            began = time.monotonic()
+            try:
+                (it,) = await engine.commit("t", [write(key, replaces=0)])
+            except Unavailable as error:
+                self.codes.add(error.code)
+                self.in_doubt.add(key)
+                await asyncio.sleep(0.02)
+            else:
+                self.acknowledged[key] = it.revision
+            assert time.monotonic() - began < BOUND
+            await asyncio.sleep(0)
+
+    async def _read(self, cursor: Cursor) -> None:
+        async with self.reader.hints() as hints:
+            while True:
+                try:
+                    found, cursor = await read_on(self.reader, cursor)
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+                    continue
+                self.seen += revisions(found)
+                self.held.update({it.key: it.revision for it in found})
+                await asyncio.wait_for(anext(hints), SECONDS)
+
+
+@pytest.mark.parametrize("how", ["kill -9", "immediate", "fast"])
+async def test_restarts(mortal: PostgresServer, how: str) -> None:
+    """Three restarts at random points of the traffic: nothing acknowledged is lost, all go on within 5 s."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    url = mortal.url(mortal.new_database())
+    async with opened(url, url, url) as engines:
+        await engines[0].heads(["t"])
+        traffic = Traffic(engines[:2], engines[2])
+        async with traffic.running():
+            for _ in range(3):
+                await traffic.got_through()
+                await asyncio.sleep(chance.uniform(0, 0.2))
+                if how == "kill -9":
+                    await asyncio.to_thread(mortal.kill)
+                else:
+                    await asyncio.to_thread(mortal.stop, how)
+                await asyncio.to_thread(mortal.start)
+            await traffic.got_through()
+        assert traffic.in_doubt, "the restarts were noticed"
+        await traffic.check()
+
+
+async def test_dropped_connections(postgres_server: PostgresServer, proxy: Proxy) -> None:
+    """Every connection dropped again and again, as a pooler does: reads do not notice, commits are in doubt at most."""
+    database = postgres_server.new_database()
+    direct, through = postgres_server.url(database), postgres_server.url(database, port=proxy.port)
+    async with opened(through, through, direct) as engines:
+        traffic = Traffic(engines[:2], engines[2])
+        async with traffic.running():
+            for _ in range(10):
+                await traffic.got_through()
+                proxy.cut()
+                assert len(await engines[0].heads(["t"])) == 1
+            await traffic.got_through()
+        await traffic.check()
+
+
+def verbs(engine: Engine, epoch: str) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Everything that an engine can be asked."""
+    return {
+        "get": lambda: engine.get("t", ["a"]),
+        "commit": lambda: engine.commit("t", [write("b")]),
+        "touch": lambda: engine.touch("t", "a", revision=1, due_at=NOW),
+        "changes": lambda: engine.changes("t", ["user:a"], Cursor(epoch, 0), now=NOW),
+        "ahead": lambda: engine.changes("t", ["user:a"], Cursor(epoch, 99), now=NOW),
+        "snapshot": lambda: engine.changes("t", ["user:a"], None, now=NOW),
+        "find": lambda: engine.find("t", None, kind="note"),
+        "count": lambda: engine.count("t", [Question("user:a", "x", "a")]),
+        "heads": lambda: engine.heads(["t"]),
+        "due": lambda: engine.due(now=NOW),
+        "prune": lambda: engine.prune(now=NOW),
+        "ping": engine.ping,
+        "renew_epoch": engine.renew_epoch,
+    }
+
+
+@pytest.mark.parametrize("how", ["hangs", "is away"])
+async def test_every_verb_is_bounded(postgres_server: PostgresServer, proxy: Proxy, how: str) -> None:
+    """A server that hangs or is away: every verb says ``engine_away`` within 2 s, and works again within 5 s."""
+    async with opened(postgres_server.url(postgres_server.new_database(), port=proxy.port)) as (engine,):
+        await engine.commit("t", [write("a")])
+        asked = verbs(engine, (await start(engine)).epoch)
+        if how == "hangs":
+            proxy.mute()
+        else:
+            proxy.refuse()
+        for name, verb in asked.items():
+            began = time.monotonic()
+            with pytest.raises(Unavailable) as raised:
+                await verb()
+            assert raised.value.code == "engine_away", name
+            assert time.monotonic() - began < BOUND, name
+        proxy.heal()
+        began = time.monotonic()
+        for verb in asked.values():
+            await _until_it_works(verb)
+        assert time.monotonic() - began < RECOVERED
+
+
+async def test_many_wait_for_a_server_that_hangs(postgres_server: PostgresServer, proxy: Proxy) -> None:
+    """A hundred calls at once, more than there are sessions: none waits longer than one does."""
+    async with opened(postgres_server.url(postgres_server.new_database(), port=proxy.port)) as (engine,):
+        await engine.commit("t", [write("a")])
+        proxy.mute()
+        began = time.monotonic()
+        calls = [engine.get("t", ["a"]) for _ in range(50)] + [engine.commit("t", [write(f"k{n}")]) for n in range(50)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert time.monotonic() - began < BOUND + 0.3
+        assert {getattr(answer, "code", answer) for answer in answers} == {"engine_away"}
+        proxy.heal()
+        await _until_it_works(lambda: engine.get("t", ["a"]))
+
+
+async def test_cut_and_heal(postgres_server: PostgresServer, proxy: Proxy) -> None:
+    """The network drops everything for 5 s: hints that nobody sent are made up for within 5 s of its return."""
+    database = postgres_server.new_database()
+    far, near = postgres_server.url(database, port=proxy.port), postgres_server.url(database)
+    async with opened(far, near) as (there, here):
+        cursor, held = await start(there), set[str]()
+        async with there.hints() as hints:
+            await here.commit("t", [write("before")])
+            while "before" not in held:
+                await asyncio.wait_for(anext(hints), SECONDS)
+                found, cursor = await read_on(there, cursor)
+                held |= set(keys(found))
+            proxy.mute()
+            await here.commit("t", [write("meanwhile")])
+            await asyncio.sleep(5)  # the fault itself
+            proxy.heal()
+            healed = time.monotonic()
+            while "meanwhile" not in held:
+                await asyncio.wait_for(anext(hints), SECONDS)
+                try:
+                    found, cursor = await read_on(there, cursor)
+                except Unavailable:
+                    continue
+                held |= set(keys(found))
+            assert time.monotonic() - healed < RECOVERED
+
+
+async def test_the_listening_backend_is_killed(postgres_server: PostgresServer) -> None:
+    """The one backend that listens ends, three times: hints go on, and what came meanwhile is hinted too."""
+    database = postgres_server.new_database()
+    async with opened(postgres_server.url(database), postgres_server.url(database)) as (here, there):
+        await here.commit("t", [write("k")])
+        async with there.hints() as hints:
+            cursor = await start(there)
+            for n in range(3):
+                assert await asyncio.wait_for(anext(hints), SECONDS) in ("t", None)
+                killed = postgres_server.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    f" WHERE datname = '{database}' AND pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE"
+                    " '%outbox%' OR query LIKE 'LISTEN%') AND backend_type = 'client backend'"
+                )
+                assert killed
+                await here.commit("t", [write(f"k{n}")])
+                began, held = time.monotonic(), set[str]()
+                while f"k{n}" not in held:
+                    await asyncio.wait_for(anext(hints), SECONDS)
+                    found, cursor = await read_on(there, cursor)
+                    held |= set(keys(found))
+                assert time.monotonic() - began < 2.0
+                await here.commit("t", [write("more")])
+
+
+async def test_reply_lost(postgres_server: PostgresServer, proxy: Proxy) -> None:
+    """The answer to a COMMIT is lost: the caller hears that nobody knows, and it is there once, not again."""
+    database = postgres_server.new_database()
+    async with opened(postgres_server.url(database, port=proxy.port), postgres_server.url(database)) as (far, near):
+        for n in range(5):
+            await far.commit("t", [write("warm")])
+            lost = proxy.lose_reply(b"body-%d" % n)  # which is sent together with the COMMIT
+            with pytest.raises(Unavailable):
+                await far.commit("t", [write(f"lost-{n}", body=b"body-%d" % n, replaces=0)])
+            assert lost.is_set()
+            await _until_there(near, f"lost-{n}")
+        found, cursor = await read_on(near, Cursor((await start(near)).epoch, 0))
+        assert sorted(keys(found)) == sorted(["warm", *(f"lost-{n}" for n in range(5))])
+        assert cursor.revision == 10
+
+
+async def test_order_of_two_processes(postgres_server: PostgresServer) -> None:
+    """Two processes commit while a reader reads on all the time: it never passes a revision that appears later."""
+    url, count = postgres_server.url(postgres_server.new_database()), 150
+    async with opened(url) as (engine,):
+        cursor, seen = await start(engine), list[str]()
+        async with writing(url, "one", count) as one, writing(url, "two", count) as two:
+            done = asyncio.gather(one.communicate(), two.communicate())
+            while not done.done() or cursor != await start(engine):
+                found, cursor = await read_on(engine, cursor, limit=5)
+                seen += [key for key in keys(found) if key != "shared"]
+                await asyncio.sleep(0)
+            await done
+        assert len(seen) == len(set(seen)) == 2 * count
+
+
+async def test_a_slow_commit_holds_the_next_one(postgres_server: PostgresServer) -> None:
+    """Who has drawn a revision and not yet committed is waited for: the next one does not become visible before it."""
+    url = postgres_server.url(postgres_server.new_database())
+    async with opened(url) as (engine,):
+        await engine.commit("t", [write("a")])
+        with psycopg.connect(url) as slow:
+            slow.execute("UPDATE milepost.tenant SET head = head + 1 WHERE name = 't'")
+            slow.execute("UPDATE milepost.document SET revision = 2")
+            next_one = asyncio.create_task(engine.commit("t", [write("b")]))
+            await asyncio.wait((next_one,), timeout=0.3)
+            assert not next_one.done()
+            assert (await start(engine)).revision == 1
+        assert revisions(await next_one) == [3]
+
+
+async def test_a_stopped_process_holds_nobody_up(postgres_server: PostgresServer) -> None:
+    """A process that is stopped between its lock and its commit: the server ends its transaction within 2 s."""
+    url = postgres_server.url(postgres_server.new_database())
+    async with opened(url, url) as (stopped, engine):
+        await engine.commit("t", [write("a")])
+        assert isinstance(stopped, PostgresEngine)
+        session = await stopped.server.connect()
+        task = Task("t", asyncio.get_running_loop().create_future(), [write("b")])
+        await begin(session, [task], None)  # and there it stops
+        began = time.monotonic()
+        await _until_it_works(lambda: engine.commit("t", [write("b", replaces=0)]))
+        assert time.monotonic() - began < RECOVERED
+        session.close()
+
+
+async def test_promoted_with_lag(mortal: PostgresServer, standby_folder: Path) -> None:
+    """A standby that lagged is promoted: its revisions are given anew, and every reader of the old ones starts over."""
+    database = mortal.new_database()
+    try:
+        async with opened(mortal.url(database)) as (before,):
+            await before.commit("t", [write("kept", open_until=9e9)])
+            standby = await asyncio.to_thread(mortal.standby, standby_folder)
+            await before.commit("t", [write(f"lost-{n}") for n in range(3)])
+            cursor = await start(before)
+        await asyncio.to_thread(mortal.stop)
+        await asyncio.to_thread(standby.start)
+        try:
+            async with opened(standby.url(database)) as (after,):
+                with pytest.raises(Unavailable):
+                    await after.heads(["t"])  # nobody reads from a standby
+                await asyncio.to_thread(standby.promote)
+                await _until_it_works(lambda: after.heads(["t"]))
+                await after.commit("t", [write(f"new-{n}") for n in range(9)])
+                page = await after.changes("t", None, cursor, now=NOW)
+                assert (page.reset, keys(page)) == ("epoch", ["kept"])
+                assert (await after.changes("t", None, page.cursor, now=NOW)).reset is None
+        finally:
+            await asyncio.to_thread(standby.stop)
+    finally:
+        await asyncio.to_thread(mortal.start)
+
+
+async def test_a_restored_dump(postgres_server: PostgresServer) -> None:
+    """The tables come back from a dump: other tables, so another epoch, though nobody said that there was a restore."""
+    url = postgres_server.url(database := postgres_server.new_database())
+    async with opened(url) as (engine,):
+        await engine.commit("t", [write("a")])
+        cursor = await start(engine)
+        postgres_server.execute(
+            "CREATE TABLE copy (LIKE milepost.store INCLUDING ALL); INSERT INTO copy SELECT * FROM milepost.store;"
+            "DROP TABLE milepost.store; ALTER TABLE copy SET SCHEMA milepost;"
+            "ALTER TABLE milepost.copy RENAME TO store",
+            database,
+        )
+        await _until_it_works(lambda: engine.heads(["t"]))
+        assert (await engine.changes("t", None, cursor, now=NOW)).reset == "epoch"
+
+
+async def _until_it_works(verb: Callable[[], Awaitable[object]]) -> None:
+    async def works() -> bool:
+        try:
+            await verb()
+        except Unavailable:
+            return False
+        return True
+
+    await wait_until(works, every=0.05)
+
+
+async def _until_there(engine: Engine, key: str) -> None:
+    async def there() -> bool:
+        return (await engine.get("t", [key]))[0] is not None
+
+    await wait_until(there)
