@@ -16,7 +16,8 @@ from milepost import wire
 from milepost.dialects import Dialect, Frame
 from milepost.engine import Document, Page
 from milepost.model import TERMINAL, Cursor
-from milepost.subscriber import Listener, State, Subscriber, Topic, Unread
+from milepost.subscriber import Listener, State, Subscriber, Topic
+from milepost.unread import Unread
 
 log = logging.getLogger("milepost.hub")
 

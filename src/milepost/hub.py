@@ -24,12 +24,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from milepost import inbox, wire
+from milepost import unread, wire
 from milepost.delivery import Delivery, HubStats
 from milepost.engine import Document, Engine, Page
 from milepost.errors import NotFound, Unavailable
 from milepost.model import Cursor
-from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Unread, Waiter
+from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Waiter
+from milepost.unread import Unread
 from milepost.wheel import TICK, Wheel
 
 log = logging.getLogger("milepost.hub")
@@ -158,7 +159,7 @@ class Hub:
         subscriber.ends_at = monotonic + self.max_stream_seconds * random.uniform(LIFE_SPREAD, 1.0)
         if subscriber.identity.expires_at is not None:
             subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
-        page, unread = first
+        page, counted = first
         connected = subscriber.dialect.connected(
             now=self._now(),
             cursor=None if page.reset or subscriber.reset else subscriber.requested,
@@ -166,7 +167,7 @@ class Hub:
         )
         self.stats.sent["connected"] += 1
         self._wheel.add(subscriber, self._next_look(subscriber))
-        if self._tell(subscriber, page, unread, connected):
+        if self._tell(subscriber, page, counted, connected):
             self._spawn(self._catch_up(subscriber))
 
     def drained(self, subscriber: Subscriber) -> None:
@@ -290,18 +291,20 @@ class Hub:
                 async with self._turns:
                     subscriber.missed = False
                     page = await self._read(subscriber)
-                    unread = await self._inbox_of(subscriber, page)
+                    counted = await self._inbox_of(subscriber, page)
             except Unavailable:
                 await asyncio.sleep(pause * random.uniform(0.7, 1.0))
                 pause = min(pause * 2, AWAY_SECONDS[1])
                 continue
-            if subscriber.state is not State.CATCHING_UP or not self._tell(subscriber, page, unread):
+            if not self._tell(subscriber, page, counted):
                 return
-            if not page.more and not subscriber.missed:
-                await asyncio.sleep(TICK / 10)  # until the hub has met the new epoch too
+            if not page.more:  # it missed something, or the hub has not met the new epoch yet
+                await asyncio.sleep(TICK / 10)
 
-    def _tell(self, subscriber: Subscriber, page: Page, unread: Unread | None, before: bytes = b"") -> bool:
+    def _tell(self, subscriber: Subscriber, page: Page, counted: Unread | None, before: bytes = b"") -> bool:
         """Write a page, and go live in the same step where nothing was missed; whether there is more to read."""
+        if subscriber.state is not State.CATCHING_UP:  # it left while the page was read
+            return False
         if subscriber.job is not None and not page.documents:
             self.end(subscriber, "revoked")
             return False
@@ -312,7 +315,7 @@ class Hub:
         live = b""
         if epoch_met and not page.more and not subscriber.announced:
             live = subscriber.dialect.live(self.seal.encode(tenant.name, page.cursor))
-        room = self.delivery.page(subscriber, page, unread, before, live)
+        room = self.delivery.page(subscriber, page, counted, before, live)
         if subscriber.state is not State.CATCHING_UP:
             return False
         done = epoch_met and not page.more and not subscriber.missed
@@ -327,28 +330,10 @@ class Hub:
         return room and not done
 
     async def _inbox_of(self, subscriber: Subscriber, page: Page) -> Unread | None:
-        """The reader's unread count, where this page makes it worth telling; counted after the page was read."""
         if subscriber.only is not None:
             return None
-        if subscriber.cursor is not None and page.reset is None and all(d.kind == "job" for d in page.documents):
-            return None
-        user = subscriber.identity.user
-        return (await self._unread(subscriber.identity.tenant, [user]))[user]
-
-    async def _unread(self, tenant: str, users: list[str]) -> dict[str, Unread]:
-        """The inbox of each user, all counted in one snapshot."""
-        if not users:
-            return {}
-        # the marks first: one that moves in between makes the count newer than the mark, and tells of itself
-        marks = await self.engine.get(tenant, [inbox.inbox_key(user) for user in users])
-        questions = [inbox.unread_questions(user) for user in users]
-        counts = await self.engine.count(tenant, [question for three in questions for question in three])
-        as_of = self.seal.encode(tenant, counts.cursor)
-        out, values = {}, iter(counts.values)
-        for user, mark, asked in zip(users, marks, questions, strict=True):
-            count = inbox.unread([next(values) for _ in asked])
-            out[user] = Unread(count, inbox.load_inbox(user, mark).read_up_to, as_of)
-        return out
+        identity, whole = subscriber.identity, subscriber.cursor is None or page.reset is not None
+        return await unread.of_page(self.engine, self.seal, identity.tenant, identity.user, page, whole=whole)
 
     def _ended(self, subscriber: Subscriber, reason: str) -> None:
         self.end(subscriber, reason, retry_ms=5000)
@@ -421,10 +406,10 @@ class Hub:
             self._start_over(tenant)
             return False
         users = [user for document in page.documents for user in self._listening_users(tenant, document)]
-        unread = await self._unread(tenant.name, list(dict.fromkeys(users)))
+        counts = await unread.of_users(self.engine, self.seal, tenant.name, list(dict.fromkeys(users)))
         began = self._monotonic()
         for document in page.documents:
-            self.delivery.fan_out(tenant.topics, tenant.name, position.epoch, document, unread)
+            self.delivery.fan_out(tenant.topics, tenant.name, position.epoch, document, counts)
             if self._monotonic() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = self._monotonic()

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from milepost.dialects import Dialect
 from milepost.engine import Document, Page
 from milepost.model import Cursor, Identity
+from milepost.unread import Unread
 
 FEW: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A user's inbox in numbers, true at the cursor ``as_of``."""
-
-    count: int
-    read_up_to: int
-    as_of: str
 
 
 class Sink(Protocol):

@@ -86,8 +86,9 @@ def create_app(
         redirect_slashes=False,
     )
     inner.state.services = services
+    stream = Route("/api/stream", StreamEndpoint(), methods=["GET"])
     inner.router.routes += [
-        Route("/api/stream", StreamEndpoint(), methods=["GET"]),
+        stream,
         Route("/api/jobs/{job_id}/stream", StreamEndpoint(), methods=["GET"]),
         *map(_plain, _api_routes()),
         Route("/healthz", _healthz),
@@ -106,7 +107,7 @@ def create_app(
 
     problems.install(inner, answered)
     inner.openapi = lambda: _openapi(inner)  # type: ignore[method-assign]
-    outer: ASGIApp = Front(inner, _api_routes(), answered)
+    outer: ASGIApp = Front(inner, [stream, *_api_routes()], answered)
     if services.settings.allowed_origins:
         outer = CORSMiddleware(
             outer,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from milepost.errors import MilepostError
@@ -24,6 +25,7 @@ HOT: Final = frozenset(
         ("PATCH", "/api/jobs/{job_id}"),
         ("POST", "/api/batch"),
         ("GET", "/api/changes"),
+        ("GET", "/api/stream"),
     }
 )
 _JOB: Final = "/api/jobs/"
@@ -35,7 +37,7 @@ class Front:
     ``answered(scope, status, seconds)`` is told of every request that was answered here.
     """
 
-    def __init__(self, inner: FastAPI, routes: Iterable[APIRoute], answered: problems.Answered) -> None:
+    def __init__(self, inner: FastAPI, routes: Iterable[Route], answered: problems.Answered) -> None:
         self._inner = inner
         self._hot = {
             (method, route.path): route
@@ -65,7 +67,10 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route: Any = scope["route"]
         try:
-            answer = await route.endpoint(Request(scope, receive), **scope["path_params"])
+            if isinstance(route, APIRoute):
+                answer = await route.endpoint(Request(scope, receive), **scope["path_params"])
+            else:
+                answer = route.app
+            await answer(scope, receive, send)
         except MilepostError as error:
-            answer = problems.response(error)
-        await answer(scope, receive, send)
+            await problems.response(error)(scope, receive, send)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from milepost.hub import Hub
@@ -100,8 +101,17 @@ class HandoffProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first request's headers have to come in time too, its first byte included."""
-        super().connection_made(transport)
+        """The first request's headers have to come in time too, its first byte included.
+
+        uvicorn's own would also look up this end's address, by five system calls and a kilobyte that the transport
+        keeps for as long as it lives; nothing here asks for it.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        peer = transport.get_extra_info("peername")
+        self.client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
         self._deadline = self.loop.call_later(REQUEST_SECONDS, self._cut_off)
 
     def connection_lost(self, exc: Exception | None) -> None:

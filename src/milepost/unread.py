@@ -1,0 +1,56 @@
+"""How many notifications a user has not read, counted for those who listen: always in one snapshot, never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from milepost import inbox
+from milepost.engine import Document, Engine, Page
+from milepost.wire import CursorSeal
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A user's inbox in numbers, true at the cursor ``as_of``."""
+
+    count: int
+    read_up_to: int
+    as_of: str
+
+
+async def of_page(
+    engine: Engine, seal: CursorSeal, tenant: str, user: str, page: Page, *, whole: bool
+) -> Unread | None:
+    """The user's count where a page makes it worth telling; counted after the page was read.
+
+    ``whole``: the page is a snapshot, in which the user's inbox is, if there is one.
+    """
+    if whole:
+        mark = next((document for document in page.documents if document.kind == "inbox"), None)
+        return (await _counted(engine, seal, tenant, [user], [mark]))[user]
+    if all(document.kind == "job" for document in page.documents):
+        return None
+    return (await of_users(engine, seal, tenant, [user]))[user]
+
+
+async def of_users(engine: Engine, seal: CursorSeal, tenant: str, users: Sequence[str]) -> dict[str, Unread]:
+    """The count of each user, all from one snapshot."""
+    if not users:
+        return {}
+    # the marks first: one that moves in between makes the count newer than the mark, and tells of itself
+    marks = await engine.get(tenant, [inbox.inbox_key(user) for user in users])
+    return await _counted(engine, seal, tenant, users, marks)
+
+
+async def _counted(
+    engine: Engine, seal: CursorSeal, tenant: str, users: Sequence[str], marks: Sequence[Document | None]
+) -> dict[str, Unread]:
+    questions = [inbox.unread_questions(user) for user in users]
+    counts = await engine.count(tenant, [question for three in questions for question in three])
+    as_of = seal.encode(tenant, counts.cursor)
+    out, values = {}, iter(counts.values)
+    for user, mark, asked in zip(users, marks, questions, strict=True):
+        count = inbox.unread([next(values) for _ in asked])
+        out[user] = Unread(count, inbox.load_inbox(user, mark).read_up_to, as_of)
+    return out
