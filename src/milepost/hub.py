@@ -38,7 +38,7 @@ log = logging.getLogger("milepost.hub")
 READS_AT_ONCE: Final = 8  # catch-up reads in flight: a storm must not starve the live readers
 PAGE: Final = 256
 ALL: Final = 10_000  # more than a stream can be narrowed to
-SLICE_SECONDS: Final = 0.005  # a long fan-out lets others run this often
+SLICE_SECONDS: Final = 0.004  # a long fan-out, or thousands of heartbeats, let others run this often
 BACKSTOP_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = (0.1, 2.0)  # first and last pause between tries while the engine is away
 LIFE_SPREAD: Final = 0.8  # each stream lives 80-100 % of its maximum, so that nothing reconnects in step
@@ -444,9 +444,12 @@ class Hub:
         """Heartbeats, token expiry and stream age of all streams, by one timer."""
         while True:
             await asyncio.sleep(TICK)
-            now = self.delivery.clock = self._monotonic()
+            now = began = self.delivery.clock = self._monotonic()
             beats: dict[object, bytes] = {}
             for subscriber in self._wheel.expire(now):
+                if self._monotonic() - began > SLICE_SECONDS:
+                    await asyncio.sleep(0)
+                    began = self._monotonic()
                 if subscriber.state is State.CLOSED:
                     continue
                 if subscriber.expires_at is not None and now >= subscriber.expires_at:

@@ -29,6 +29,33 @@ async def test_heartbeat(world: World) -> None:
     await wait_until(lambda: reader.names.count("heartbeat") == 2)
 
 
+async def test_heartbeats_let_others_run(world: World) -> None:
+    """Many heartbeats that are due at once hold up nothing else for longer than a slice of some milliseconds."""
+    readers = [await world.live() for _ in range(40)]
+    turns = 0
+
+    class Slow(Reader):
+        """Each write takes a millisecond."""
+
+        def write(self, data: bytes) -> bool:
+            world.steady.advance(0.001)
+            return super().write(data)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += "heartbeat" in readers[0].names and "heartbeat" not in readers[-1].names
+            await asyncio.sleep(0)
+
+    for reader in readers:
+        reader.__class__ = Slow
+    other = asyncio.create_task(count())
+    world.pass_time(BEAT)
+    await wait_until(lambda: "heartbeat" in readers[-1].names)
+    other.cancel()
+    assert turns >= 40 // 6
+
+
 async def test_no_heartbeat_to_a_lagging_reader(world: World) -> None:
     """Only a live reader is told the hub's cursor: to a lagging one it would be a lie."""
     reader = await world.live(reader=Reader(room=4))
