@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import socket
 import time
 from pathlib import Path
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from tests.server.process import Client, Server, wait_until
 
@@ -58,3 +64,20 @@ def test_a_pipelined_request_behind_a_stream_is_not_mixed_into_it(me: Client) ->
         stream.socket.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         me.notify(title="still here")
         assert stream.until("notification")[-1].json["notification"]["title"] == "still here"
+
+
+async def test_uvicorn_is_the_one_that_was_looked_at() -> None:
+    """All that the hand-over reaches into is there. If not: read it again, then move the range of versions."""
+
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    protocol = HttpToolsProtocol(Config(app, lifespan="off"), ServerState(), {}, asyncio.get_running_loop())  # type: ignore[arg-type]
+    own = {"transport", "flow", "client", "scheme", "pipeline", "scope", "cycle", "parser", "connections", "loop"}
+    assert own <= vars(protocol).keys()
+    assert callable(protocol._unset_keepalive_if_required)  # noqa: SLF001
+    assert {"transport", "flow", "on_response"} <= inspect.signature(RequestResponseCycle).parameters.keys()
+    text = inspect.getsource(RequestResponseCycle)
+    for used in ("self.disconnected", "self.chunked_encoding", "self.response_complete", "self.transport.write("):
+        assert used in text, used
+    made = inspect.getsource(HttpToolsProtocol.connection_made)
+    assert made.count("self.") == 10, "HandoffProtocol.connection_made stands in its place"
