@@ -133,20 +133,28 @@ class Proxy:
         pair = _Pair(writer)
         self._pairs[pair] = None
         try:
-            if self._refusing:
-                return
-            await self._flows["forth"].wait()  # to a network that drops packets nobody connects
-            with contextlib.suppress(OSError):
-                back_reader, back = await asyncio.open_connection(self.host, self.target)
-                pair.back = back
-                async with asyncio.TaskGroup() as copying:
-                    copying.create_task(self._copy("forth", pair, reader, back))
-                    copying.create_task(self._copy("back", pair, back_reader, writer))
-        except* OSError:
+            if not self._refusing:
+                await self._pass_on(pair, reader, writer)
+        except (OSError, asyncio.CancelledError):  # cancelled by ``close`` only, and nobody waits for this task
             pass
         finally:
             del self._pairs[pair]
             pair.reset()
+
+    async def _pass_on(self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flows["forth"].wait()  # to a network that drops packets nobody connects
+        back_reader, back = await asyncio.open_connection(self.host, self.target)
+        pair.back = back
+        copying = [
+            asyncio.ensure_future(self._copy("forth", pair, reader, back)),
+            asyncio.ensure_future(self._copy("back", pair, back_reader, writer)),
+        ]
+        try:
+            await asyncio.gather(*copying)
+        finally:
+            for each in copying:
+                each.cancel()
+            await asyncio.gather(*copying, return_exceptions=True)
 
     async def _copy(self, way: Way, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -31,6 +31,7 @@ from milepost.errors import Unavailable
 
 CALL_SECONDS: Final = 1.8  # for how long a verb tries
 ATTEMPT_SECONDS: Final = 0.8  # for how long one connection may be silent
+LAST_SECONDS: Final = 0.1  # with less than this left nothing is tried: its failure would hide the true one
 PAUSE_SECONDS: Final = (0.01, 0.2)  # between two attempts, growing
 REPLICA_MILLISECONDS: Final = b"500"  # for how long a commit waits for a replica
 GROUP_WRITES: Final = 256  # so that no script holds up everybody else for more than some milliseconds
@@ -138,7 +139,7 @@ class Client:
                 return await link.ask(*commands(shards), deadline=until)
             except Lost as error:
                 self.forget()
-                if self.loop.time() + pause >= deadline:
+                if self.loop.time() + pause + LAST_SECONDS >= deadline:
                     raise away(str(error)) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, PAUSE_SECONDS[1])

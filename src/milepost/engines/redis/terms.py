@@ -53,7 +53,8 @@ class Watch:
         settings = None
         if not any(isinstance(reply, Exception) for reply in replies[2:4]):
             settings = _pairs(replies[2]) | _pairs(replies[3])
-        server = Server(version, info.get("role") == "master", info.get("redis_mode") == "cluster")
+        mode = info.get("server_mode", info.get("redis_mode"))  # Valkey 9 has the first only, Redis the second
+        server = Server(version, info.get("role") == "master", mode == "cluster")
         if server.primary:
             self._judge(node, info, settings)
         return server
