@@ -71,7 +71,7 @@ async def test_uvicorn_is_the_one_that_was_looked_at() -> None:
 
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    protocol = HttpToolsProtocol(Config(app, lifespan="off"), ServerState(), {}, asyncio.get_running_loop())  # type: ignore[arg-type]
+    protocol = HttpToolsProtocol(Config(app, lifespan="off"), ServerState(), {}, asyncio.get_running_loop())
     own = {"transport", "flow", "client", "scheme", "pipeline", "scope", "cycle", "parser", "connections", "loop"}
     assert own <= vars(protocol).keys()
     assert callable(protocol._unset_keepalive_if_required)  # noqa: SLF001
