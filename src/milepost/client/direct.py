@@ -6,11 +6,14 @@ Lease, retention, deadlines of kinds and allowed links are those of this host's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from milepost import commands, inbox
-from milepost.engines import open_engine
+from milepost.draft import Draft, Terms, new_id
+from milepost.engine import Write
+from milepost.engines import JoinsTransactions, open_engine
 from milepost.errors import Invalid
 from milepost.idempotency import Once
 from milepost.ledger import Ledger
@@ -35,12 +38,11 @@ class DirectTransport:
         settings = Settings.load()
         self._identity = Identity("producer", tenant=tenant, scopes=frozenset({"produce:any"}))
         self._engine = open_engine(url)
-        self._ledger = Ledger(
-            self._engine,
-            policy=settings.policy(),
-            link_origins=settings.allowed_link_origins,
-            notification_retention=settings.notification_retention,
-        )
+        self._is_there = False  # whether the store was ever seen
+        policy, origins = settings.policy(), settings.allowed_link_origins
+        retention = settings.notification_retention
+        self._ledger = Ledger(self._engine, policy=policy, link_origins=origins, notification_retention=retention)
+        self._terms = Terms(self._engine, policy, origins, retention)
 
     async def send(
         self, verb: Verb, fields: Mapping[str, Any], *, job: str | None = None, key: str | None = None
@@ -60,6 +62,27 @@ class DirectTransport:
         if verb == "advance":
             return {"job": (await self._ledger.advance(who, job, commands.parse(commands.Advance, body))).full_json()}
         return {"job": (await self._ledger.end(who, job, commands.parse(_ENDS[verb], body), once)).full_json()}
+
+    async def draft(self, verb: str, fields: Mapping[str, Any]) -> list[Write]:
+        """What a start or a notification would write, by the same rules. Raises what they refuse it with."""
+        if not self._is_there:
+            await self._engine.heads([self._identity.tenant])  # makes the tables where there are none yet
+            self._is_there = True
+        draft = Draft(self._terms, self._identity, time.time())
+        body = encode(fields)
+        if verb == "start":
+            start = commands.parse(commands.StartJob, body)
+            await draft.start(start, start.id or new_id())
+        else:
+            await draft.notify(commands.parse(commands.Notify, body))
+        writes, _ = draft.plan()
+        return writes
+
+    def commit_in(self, connection: Any, writes: Sequence[Write]) -> Coroutine[Any, Any, None] | None:
+        """Make them part of the transaction that a connection is in. Raises ``Invalid``."""
+        if not isinstance(self._engine, JoinsTransactions):
+            raise Invalid("url: only PostgreSQL can take part in a transaction", field="url")
+        return self._engine.commit_in(connection, self._identity.tenant, writes) if writes else None
 
     async def close(self) -> None:
         """Commit what the ledger still holds back, then let go of the store."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence, Sized
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from milepost.errors import Invalid
-from milepost.model import Level, Notification, dumps
+from milepost.model import Notification, dumps
 
+from .fields import JobFields, NoteFields, note_fields, start_fields
 from .line import Line
 from .reporter import AsyncReporter
+from .transaction import AsyncTransaction
 from .transport import Token, is_http
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ T = TypeVar("T")
 
 DEADLINE_SECONDS: Final = 30.0
 LEASE_SECONDS: Final = 30.0  # the server's default
-
-
-class JobFields(TypedDict, total=False):
-    """What may be said of a job when it starts: the fields of ``POST /api/jobs``, with its defaults."""
-
-    kind: str
-    owner: str | None
-    watchers: Sequence[str]
-    attempt: int
-    total: float | None
-    notify: bool
-    deadline_seconds: float | None
-    total_deadline_seconds: float | None
 
 
 class AsyncMilepost:
@@ -81,7 +69,7 @@ class AsyncMilepost:
         refuses it with, or ``Unavailable`` after the deadline. With ``attempt``, ``Conflict`` where it would begin or
         meet another one: a request that is delivered twice is then worked off once.
         """
-        reporter = AsyncReporter(self._line, _start(id, title, fields), lease=self._lease)
+        reporter = AsyncReporter(self._line, start_fields(id, title, fields), lease=self._lease)
         self._reporters.add(reporter)
         return reporter
 
@@ -90,7 +78,7 @@ class AsyncMilepost:
 
         Returns the answer of ``POST /api/jobs``: ``job`` and, from a server, ``stream_url``.
         """
-        return await self._line.deliver("start", _start(id, title, fields))
+        return await self._line.deliver("start", start_fields(id, title, fields))
 
     async def cancel(self, job_id: str, reason: str | None = None) -> None:
         """Cancel a job, whoever works on it: its worker's next ``advance`` raises ``JobCancelled``."""
@@ -120,38 +108,25 @@ class AsyncMilepost:
 
     # --- notifications ------------------------------------------------------------------------------------------
 
-    async def notify(
-        self,
-        user: str | None = None,
-        *,
-        title: str,
-        users: Sequence[str] | None = None,
-        everyone: bool = False,
-        message: str = "",
-        level: Level = "info",
-        href: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> list[Notification]:
+    async def notify(self, user: str | None = None, *, title: str, **fields: Unpack[NoteFields]) -> list[Notification]:
         """Tell one user, several, or everyone in the tenant; returns what was stored, one for each user or one for all.
 
         Repeated until it is acknowledged; raises ``Unavailable`` after the deadline, and at once what the server
         refuses it with.
         """
-        fields = {
-            "id": id,
-            "user": user,
-            "users": None if users is None else list(users),
-            "everyone": everyone or None,
-            "title": title,
-            "message": message,
-            "level": level,
-            "href": href,
-            "context": None if context is None else dict(context),
-        }
-        answer = await self._line.deliver("notify", {k: v for k, v in fields.items() if v is not None})
+        answer = await self._line.deliver("notify", note_fields(user, title, fields))
         stored = answer["notifications"] if "notifications" in answer else [answer["notification"]]
         return [Notification.load(dumps(raw), raw["seq"], raw["rev"]) for raw in stored]
+
+    # --- in a transaction of the application's ------------------------------------------------------------------
+
+    def in_transaction(self, connection: Any) -> AsyncTransaction:
+        """The same verbs, as part of the transaction that a connection is in: rolled back, nobody hears of them.
+
+        Needs the URL of a PostgreSQL database, and a connection to the same one: psycopg's ``AsyncConnection``,
+        SQLAlchemy's ``AsyncConnection`` or ``AsyncSession``, or one of their kinds without ``await``.
+        """
+        return AsyncTransaction(self._line, connection)
 
     # --- listening ----------------------------------------------------------------------------------------------
 
@@ -193,15 +168,6 @@ class AsyncMilepost:
 
 class _Closed(BaseException):
     """Why a job failed whose client was closed. No ``Exception``, so its last words are short."""
-
-
-def _start(id: str | None, title: str, fields: JobFields) -> dict[str, Any]:
-    # An id of our own makes a repeated start the same job.
-    start: dict[str, Any] = {"id": id or secrets.token_hex(12), "title": title}
-    start |= {name: value for name, value in fields.items() if value is not None}
-    if "watchers" in start:
-        start["watchers"] = list(start["watchers"])
-    return start
 
 
 async def _each(iterable: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -15,10 +15,12 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapp
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from milepost.model import Level, Notification
+from milepost.model import Notification
 
-from .producer import DEADLINE_SECONDS, AsyncMilepost, JobFields
+from .fields import JobFields, NoteFields
+from .producer import DEADLINE_SECONDS, AsyncMilepost
 from .reporter import ABSENT, AsyncReporter
+from .transaction import Transaction
 from .transport import Token
 
 if TYPE_CHECKING:
@@ -236,33 +238,17 @@ class Milepost:
                 yield item
                 job.advance(current=done)
 
-    def notify(
-        self,
-        user: str | None = None,
-        *,
-        title: str,
-        users: Sequence[str] | None = None,
-        everyone: bool = False,
-        message: str = "",
-        level: Level = "info",
-        href: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> list[Notification]:
+    def notify(self, user: str | None = None, *, title: str, **fields: Unpack[NoteFields]) -> list[Notification]:
         """See ``AsyncMilepost.notify``."""
-        return self._loop.run(
-            self._async.notify(
-                user,
-                title=title,
-                users=users,
-                everyone=everyone,
-                message=message,
-                level=level,
-                href=href,
-                context=context,
-                id=id,
-            )
-        )
+        return self._loop.run(self._async.notify(user, title=title, **fields))
+
+    def in_transaction(self, connection: Any) -> Transaction:
+        """The same verbs, as part of the transaction that a connection is in: rolled back, nobody hears of them.
+
+        Needs the URL of a PostgreSQL database, and a connection to the same one: psycopg's ``Connection``, or
+        SQLAlchemy's ``Connection`` or ``Session``.
+        """
+        return Transaction(self._async.in_transaction(connection), self._loop)
 
     def follow(self, job_id: str, *, after: str | None = None) -> Generator[Event, None, None]:
         """See ``AsyncMilepost.follow``."""

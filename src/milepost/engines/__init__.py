@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-from milepost.engine import Engine
+from milepost.engine import Engine, Write
 from milepost.errors import Invalid
 
-__all__ = ["open_engine"]
+__all__ = ["JoinsTransactions", "open_engine"]
 
 _REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
 _SCHEMES: Final = ("sqlite", "postgresql", *_REDIS)
+
+
+@runtime_checkable
+class JoinsTransactions(Protocol):
+    """An engine in whose store an application has tables of its own."""
+
+    def commit_in(self, connection: Any, tenant: str, writes: Sequence[Write]) -> Coroutine[Any, Any, None] | None:
+        """Commit in the transaction that a connection of the application is in; awaited where that is async.
+
+        The writes get their revisions after that commit; one whose ``replaces`` does not hold by then is dropped.
+        """
+        ...
 
 
 def open_engine(url: str) -> Engine:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from milepost.engine import GONE_SECONDS, Counts, Document, Due, Page, Question, Reach, Write
@@ -210,7 +210,7 @@ class PostgresEngine:
             for other in self._loops.values():
                 other.let_go()
 
-    def commit_in(self, connection: Any, tenant: str, writes: Sequence[Write]) -> Awaitable[None] | None:
+    def commit_in(self, connection: Any, tenant: str, writes: Sequence[Write]) -> Coroutine[Any, Any, None] | None:
         """Commit in the transaction that a connection of the application is in; to be awaited where that is async.
 
         What was written gets its revisions from a hub, soon after that transaction is committed; where it is rolled

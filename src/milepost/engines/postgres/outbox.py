@@ -11,11 +11,13 @@ import base64
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+import psycopg
+from psycopg.pq import TransactionStatus
 
 from milepost.engine import Write
 from milepost.engines.postgres.plan import Plan
@@ -24,6 +26,7 @@ from milepost.errors import Conflict, Invalid
 
 BATCH: Final = 100  # rows that are moved in one transaction
 
+_SQLALCHEMY: Final = ("Connection", "Session", "AsyncConnection", "AsyncSession")
 _INSERT: Final = "INSERT INTO milepost.outbox (tenant, writes) VALUES ({}, {})"
 
 log = logging.getLogger("milepost.postgres")
@@ -59,31 +62,26 @@ class Outbox:
                 log.warning("row %d of the outbox came too late for %s", id_, conflict.details.get("key"))
 
 
-def is_async(connection: object) -> bool:
-    """Whether statements on this connection are awaited. Raises ``Invalid`` for what is no connection."""
-    for name in ("exec_driver_sql", "connection", "execute"):
-        method = getattr(connection, name, None)
-        if callable(method):
-            return inspect.iscoroutinefunction(method)
-    raise Invalid("connection: must be one of psycopg or SQLAlchemy", field="connection")
-
-
-def insert(connection: Any, tenant: str, writes: Sequence[Write]) -> Awaitable[None] | None:
+def insert(connection: Any, tenant: str, writes: Sequence[Write]) -> Coroutine[Any, Any, None] | None:
     """Put a commit into the outbox, in the transaction that the connection is in; to be awaited where it is async.
 
     ``connection``: psycopg's Connection or AsyncConnection, or SQLAlchemy's Connection, Session, AsyncConnection or
-    AsyncSession (with any driver).
+    AsyncSession (with any driver). Raises ``Invalid`` for anything else, and for one that commits by itself.
     """
-    text = _dump(writes)
-    if type(connection).__module__.partition(".")[0] == "psycopg":
-        statement: Any = _INSERT.format("%s", "%s")
-        values: Any = (tenant, text)
-    else:
+    statement: Any
+    values: Any
+    if isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+        if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
+            raise Invalid("connection: it commits by itself, so it is in no transaction", field="connection")
+        statement, values = _INSERT.format("%s", "%s").encode(), (tenant, _dump(writes))
+    elif _is_sqlalchemy(connection):
         import sqlalchemy
 
         statement = sqlalchemy.text(_INSERT.format(":tenant", ":writes"))
-        values = {"tenant": tenant, "writes": text}
-    if not is_async(connection):
+        values = {"tenant": tenant, "writes": _dump(writes)}
+    else:
+        raise Invalid("connection: must be one of psycopg or SQLAlchemy", field="connection")
+    if not inspect.iscoroutinefunction(connection.execute):
         connection.execute(statement, values)
         return None
 
@@ -91,6 +89,11 @@ def insert(connection: Any, tenant: str, writes: Sequence[Write]) -> Awaitable[N
         await connection.execute(statement, values)
 
     return run()
+
+
+def _is_sqlalchemy(connection: object) -> bool:
+    kinds = {f"{kind.__module__.partition('.')[0]} {kind.__name__}" for kind in type(connection).__mro__}
+    return not kinds.isdisjoint(f"sqlalchemy {name}" for name in _SQLALCHEMY)
 
 
 def _dump(writes: Sequence[Write]) -> str:
