@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from milepost import inbox, wire
 from milepost.commands import Advance, Batch, Cancel, Command, Complete, Fail, Notify, StartJob, parse
@@ -19,6 +20,7 @@ from milepost.idempotency import Once
 from milepost.jobs import load as load_job
 from milepost.model import Cursor, Identity, Job, dumps
 from milepost.server.access import identify
+from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.services import Services, services_of
 from milepost.server.streams import job_list
 
@@ -372,3 +374,10 @@ class Json(Response):
         self.body = body
         self.background = None
         self.raw_headers = [(b"content-length", b"%d" % len(body)), *_HEADERS]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, in one packet where the server can."""
+        connection: HandoffProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if connection is not None and scope["method"] != "HEAD":
+            connection.join_next(scope)
+        await super().__call__(scope, receive, send)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -81,13 +82,19 @@ class HandoffProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which offers its connection to whoever answers with a stream."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _incomplete = False
+
+    def data_received(self, data: bytes) -> None:
+        """Time what is not complete with its first bytes: uvicorn itself would wait for ever."""
+        super().data_received(data)
+        if self._incomplete and self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._cut_off)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        # uvicorn waits for ever for a request to be complete
         self._met_deadline()
-        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._cut_off)
+        self._incomplete = True
 
     def on_headers_complete(self) -> None:
         """Offer the connection with the request."""
@@ -98,6 +105,7 @@ class HandoffProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._met_deadline()
+        self._incomplete = False
         super().on_message_complete()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -118,6 +126,11 @@ class HandoffProtocol(HttpToolsProtocol):
         """Leave no timer behind."""
         self._met_deadline()
         super().connection_lost(exc)
+
+    def join_next(self, scope: Scope) -> None:
+        """Send the head of this request's response together with its body, which comes next."""
+        if self.cycle.scope is scope:  # not where another request was sent on without waiting for the answer
+            self.cycle.transport = _Joined(self.transport)  # type: ignore[assignment]
 
     def hold_head(self) -> None:
         """Keep back the head of the response that comes next, for ``hand_over`` to send with the first events."""
@@ -169,6 +182,25 @@ class _Held:
 
     def write(self, data: bytes) -> None:
         self.data += data
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Joined:
+    """In the place of a transport for a response of two parts: one write, one packet."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
 
     def close(self) -> None:
         self._transport.close()
