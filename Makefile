@@ -39,6 +39,8 @@ check: .venv/tools $(BUNDLE) ## the rules of the code: format, lint, types, laye
 
 bench: .venv/tools $(BUNDLE) programs ## the figures of docs/performance.md, measured here
 	@scripts/need 'command -v cc' gcc libc6-dev
+	@scripts/need 'command -v nginx && ls /usr/lib/nginx/modules/ngx_nchan_module.so' nginx libnginx-mod-nchan
+	@scripts/need 'command -v pushpin && command -v zurl' pushpin
 	@echo "· python -m bench"
 	@python -m bench
 

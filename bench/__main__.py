@@ -6,34 +6,78 @@ import argparse
 import importlib
 import platform
 import signal
+import subprocess
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
-from bench import machine
+from bench import machine, report
+from bench.servers import Nchan, Pushpin, everybody
 
-SCENARIOS: Final = ("engine", "changes", "publish", "latency", "fanout", "connections", "browser")
+SCENARIOS: Final = (
+    "fanout",
+    "connections",
+    "storm",
+    "latency",
+    "slow",
+    "mixed",
+    "publish",
+    "changes",
+    "engine",
+    "browser",
+)
+BY_NAME: Final = ("soak", "compression")  # ten minutes; a question that is answered
 
 
 def main() -> None:
     """Run what is named, in the order above."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Milepost's figures, measured here.")
-    parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}; all of them by default")
-    named = parser.parse_args().scenario
-    if unknown := set(named) - set(SCENARIOS):
+    parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, {', '.join(BY_NAME)}; not the last two")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="write the figures into this page, too")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.scenario) - {*SCENARIOS, *BY_NAME}:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
     machine.prepare()
     began = time.monotonic()
-    versions = " · ".join(f"{name} {version(name)}" for name in ("milepost", "uvicorn", "uvloop", "sse-starlette"))
-    print(f"{machine.describe()}\nCPython {platform.python_version()} · {versions}")
-    print("Each figure is a median, with the lowest and the highest of its repetitions.\n", flush=True)
-    for name in SCENARIOS:
-        if not named or name in named:
-            for table in importlib.import_module(f"bench.{name}").run():
-                print(f"{table}\n", flush=True)
+    where = f"{machine.describe()}\n{versions()}"
+    print(f"{where}\nEach figure is a median, with the lowest and the highest of its repetitions.\n", flush=True)
+    found: list[report.Goal] = []
+    for name in chosen.scenario or SCENARIOS:
+        tables = importlib.import_module(f"bench.{name}").run()
+        found += [goal for table in tables for goal in table.goals]
+        print("".join(f"{table}\n\n" for table in tables), flush=True)
+        if chosen.markdown:
+            report.put(chosen.markdown, name, "\n\n".join(table.markdown() for table in tables))
+            for table in tables:
+                if table.plot:
+                    picture, svg = table.plot
+                    (chosen.markdown.parent / "images" / f"{picture}.svg").write_text(svg)
+    goals = report.goals(found)
+    print(goals)
+    if chosen.markdown:
+        report.put(chosen.markdown, "machine", where.replace("\n", ".\n") + ".")
+        report.put_rows(chosen.markdown, "goals", goals)
     print(f"measured in {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def versions() -> str:
+    """What is measured, and what it runs on."""
+    told = [f"CPython {platform.python_version()}"]
+    told += [f"{name} {version(name)}" for name in ("milepost", "uvicorn", "uvloop", "sse-starlette", "fastapi")]
+    packages = {Nchan: "libnginx-mod-nchan", Pushpin: "pushpin"}
+    for kind, package in packages.items():
+        if kind in everybody():
+            asked = subprocess.run(
+                ["dpkg-query", "--show", "--showformat=${Version}", package],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            told.append(f"{kind.name} {asked.stdout.partition('+')[0].removeprefix('1:') or '?'}")
+    return " · ".join(told)
 
 
 if __name__ == "__main__":

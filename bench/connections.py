@@ -6,92 +6,129 @@ processor time that the servers used for one.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import NamedTuple
 
-from bench import machine
-from bench.load import Producer, Readers, Remote
-from bench.report import Figure, Table, ratio
-from bench.servers import Limit, Milepost, Peer, Server, user
+from bench import machine, plot
+from bench.load import Producer, Remote
+from bench.readers import Readers
+from bench.report import Figure, Goal, Table, ratio
+from bench.servers import Limit, Milepost, Server, SseStarlette, everybody, user
 
-STREAMS = 5_000
+STREAMS = 3_000
+MORE = (10_000, 15_000)  # in the last turn
 WARM = 200
 IDLE_SECONDS = 16.0  # one heartbeat of 15 s at every stream
 TIMES = 3
 
+Found = dict[type[Server], list[float]]
+
+
+class _Quiet(NamedTuple):
+    """A server with nothing to do but heartbeats."""
+
+    cpu: float  # % of the core
+    beats: int  # that the stream with the fewest got
+    memory: float  # KiB a stream
+
 
 def run() -> Sequence[Table]:
     """Measure."""
-    kinds: list[type[Server]] = [Limit] if Limit.available() else []
-    kinds += [Milepost, Peer]
-    rates: dict[type[Server], list[float]] = {kind: [] for kind in kinds}
-    times: dict[type[Server], list[float]] = {kind: [] for kind in kinds}
-    sizes: dict[type[Server], list[float]] = {kind: [] for kind in kinds}
-    idle: dict[type[Server], tuple[float, int]] = {}
+    kinds = everybody()
+    rates: Found = defaultdict(list)
+    times: Found = defaultdict(list)
+    sizes: Found = defaultdict(list)
+    idle: dict[int, dict[type[Server], _Quiet]] = {}
     for turn in range(TIMES):
         with ExitStack() as stack:
-            sets = []
+            sets, before = [], {}
             for kind in kinds:
-                folder = stack.enter_context(machine.folder())
-                server = stack.enter_context(kind(folder))
+                server = stack.enter_context(kind(stack.enter_context(machine.folder())))
                 readers = stack.enter_context(Remote(Readers))
+                sets.append((kind, server, readers))
                 if isinstance(server, Milepost):
-                    _fill(server)
-                requests = [server.stream(n) for n in range(STREAMS)]
-                readers.call("open", server.address, requests[:WARM], server.ready)
-                size, used = machine.resident(server.pid), machine.cpu_seconds(server.pid)
-                took = readers.call("open", server.address, requests[WARM:], server.ready)
+                    fill(server, MORE[-1] if turn == TIMES - 1 else STREAMS)
+                server.open(readers, [server.stream(n) for n in range(WARM)])
+                before[kind], used = machine.resident(server.pid), machine.cpu_seconds(server.pid)
+                took = server.open(readers, [server.stream(n) for n in range(WARM, STREAMS)])
                 rates[kind].append((STREAMS - WARM) / took)
                 times[kind].append((machine.cpu_seconds(server.pid) - used) / (STREAMS - WARM) * 1e6)
-                sizes[kind].append((machine.resident(server.pid) - size) / (STREAMS - WARM) / 1024)
-                sets.append((kind, server, readers))
-            if turn == TIMES - 1:
-                idle = _idle(sets)
-    return [_opening(rates, times), _keeping(sizes, idle)]
+                sizes[kind].append((machine.resident(server.pid) - before[kind]) / (STREAMS - WARM) / 1024)
+            opened = STREAMS
+            for size in MORE if turn == TIMES - 1 else ():
+                for _, server, readers in sets:
+                    server.open(readers, [server.stream(n) for n in range(opened, size)])
+                opened = size
+                idle[size] = _idle(sets, before, size)
+    return [_opening(rates, times), *(_keeping(size, found) for size, found in idle.items()), _memory(sizes, idle)]
 
 
-def _fill(server: Milepost) -> None:
+def fill(server: Milepost, count: int) -> None:
     """A queued job and an unread notification for each user, which their snapshots then hold."""
-    users = [user(n) for n in range(STREAMS)]
-    requests = [server.start_jobs(users[at : at + 50]) for at in range(0, STREAMS, 50)]
+    users = [user(n) for n in range(count)]
+    requests = [server.start_jobs(users[at : at + 50]) for at in range(0, count, 50)]
     with Remote(Producer) as producer:
-        producer.call("each", server.address, requests)
+        producer.call("each", server.publisher, requests)
 
 
-def _idle(sets: Sequence[tuple[type[Server], Server, Remote]]) -> dict[type[Server], tuple[float, int]]:
-    """Per server: the share of the core that it used with nothing to do but heartbeats, and the fewest heartbeats."""
+def _idle(
+    sets: Sequence[tuple[type[Server], Server, Remote]], before: dict[type[Server], int], size: int
+) -> dict[type[Server], _Quiet]:
     used = {kind: machine.cpu_seconds(server.pid) for kind, server, _ in sets}
-    for _, server, readers in sets:
+    beating = [(kind, server, readers) for kind, server, readers in sets if kind is not Limit]
+    for _, server, readers in beating:
         readers.begin("idle", IDLE_SECONDS, server.beat)
-    beats = {kind: readers.end() for kind, _, readers in sets}
-    return {
-        kind: ((machine.cpu_seconds(server.pid) - used[kind]) / IDLE_SECONDS * 100, beats[kind])
-        for kind, server, _ in sets
-    }
+    beats = {kind: readers.end() for kind, _, readers in beating}
+    found = {}
+    for kind, server, _ in beating:
+        cpu = (machine.cpu_seconds(server.pid) - used[kind]) / IDLE_SECONDS * 100
+        memory = (machine.resident(server.pid) - before[kind]) / (size - WARM) / 1024
+        found[kind] = _Quiet(cpu, beats[kind], memory)
+    return found
 
 
-def _opening(rates: dict[type[Server], list[float]], times: dict[type[Server], list[float]]) -> Table:
+def _opening(rates: Found, times: Found) -> Table:
     each = {kind: Figure(values, " µs") for kind, values in times.items()}
     table = Table(
-        f"Connects: {STREAMS:,} streams, each with a token of its own, until the first live event",
-        ("", "to sse-starlette", "of the core, each", "connects/s"),
-        notes=(
-            "Milepost checks the token and sends a snapshot: a job, a notification, the unread count;",
-            "sse-starlette checks the token; C does neither.",
-        ),
+        f"Connects: {STREAMS:,} streams, each with a token of its own, until the first event",
+        ("", "to sse-starlette", "of the core, each", "connects/s", "before it is open"),
     )
+    first = {Milepost: "token checked, job, notification and unread count sent", Limit: "nothing"}
     for kind, cost in each.items():
-        table.rows.append((kind.name, ratio(each[Peer], cost), str(cost), str(Figure(rates[kind]))))
+        does = first.get(kind, kind.does.split(",")[0])
+        table.rows.append((kind.name, ratio(each[SseStarlette], cost), str(cost), str(Figure(rates[kind])), does))
+    accepted = Figure(rates[Milepost]).median
+    table.goals.append(Goal("connects with token and snapshot", "≥", 6_000, accepted, "/s"))
     return table
 
 
-def _keeping(sizes: dict[type[Server], list[float]], idle: dict[type[Server], tuple[float, int]]) -> Table:
-    figures = {kind: Figure(values, " KiB") for kind, values in sizes.items() if kind is not Limit}
+def _keeping(size: int, found: dict[type[Server], _Quiet]) -> Table:
     table = Table(
-        f"Idle: {STREAMS:,} open streams, a heartbeat every 15 s",
-        ("", "to sse-starlette", "resident memory per stream", "CPU of the core", "fewest heartbeats in 16 s"),
+        f"Idle: {size:,} open streams, a heartbeat every 15 s, for {IDLE_SECONDS:.0f} s",
+        ("", "to sse-starlette", "of the core", "resident memory per stream", "fewest heartbeats"),
     )
-    for kind, figure in figures.items():
-        cpu, beats = idle[kind]
-        table.rows.append((kind.name, ratio(figure, figures[Peer]), str(figure), f"{cpu:.1f} %", str(beats)))
+    for kind, quiet in found.items():
+        to_peer = ratio(Figure([found[SseStarlette].cpu]), Figure([max(quiet.cpu, 0.01)]))
+        table.rows.append((kind.name, to_peer, f"{quiet.cpu:.1f} %", f"{quiet.memory:.2f} KiB", str(quiet.beats)))
+    ours = found[Milepost]
+    if size == MORE[0]:
+        table.goals.append(Goal(f"idle with {size:,} streams, of the core", "≤", 3, ours.cpu, " %"))
+    if size == MORE[-1]:
+        # design says KB: a thousand bytes
+        table.goals.append(Goal(f"memory per idle stream at {size:,}", "≤", 2.5, ours.memory * 1.024, " KB"))
+    return table
+
+
+def _memory(sizes: Found, idle: dict[int, dict[type[Server], _Quiet]]) -> Table:
+    kinds = [kind for kind in sizes if kind is not Limit]
+    table = Table("Resident memory per stream, by open streams", ("", f"{STREAMS:,}", *(f"{size:,}" for size in idle)))
+    series = {}
+    for kind in kinds:
+        first = Figure(sizes[kind], " KiB")
+        more = [(size, found[kind].memory) for size, found in idle.items()]
+        table.rows.append((kind.name, str(first), *(f"{memory:.2f} KiB" for _, memory in more)))
+        series[kind.name] = [(STREAMS, first.median), *more]
+    table.plot = "memory", plot.lines("Memory of a server per open stream", "open streams", "KiB", series)
     return table

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from bench import machine
-from bench.report import Figure, Table
+from bench.report import Figure, Table, p99
 from milepost.engine import Engine, Question, Write
 from milepost.engines import open_engine
 
@@ -26,13 +25,8 @@ READS = 1_000
 
 def run() -> Sequence[Table]:
     """Measure, on the servers' core."""
-    before = os.sched_getaffinity(0)
-    machine.pin(0, machine.SERVER_CORE)
-    try:
-        with machine.folder() as folder:
-            return asyncio.run(_measured(f"sqlite:///{folder / 'bench.db'}"))
-    finally:
-        os.sched_setaffinity(0, before)
+    with machine.on_core(machine.SERVER_CORE), machine.folder() as folder:
+        return asyncio.run(_measured(f"sqlite:///{folder / 'bench.db'}"))
 
 
 async def _measured(url: str) -> Sequence[Table]:
@@ -122,7 +116,7 @@ async def _reads(engine: Engine) -> Table:
         ("unread count of 500", lambda: engine.count("t", questions)),
     ):
         times = [await _micros(read) for _ in range(READS)]
-        table.rows.append((name, f"{statistics.median(times):.0f}", f"{statistics.quantiles(times, n=100)[98]:.0f}"))
+        table.rows.append((name, f"{statistics.median(times):.0f}", f"{p99(times):.0f}"))
     return table
 
 

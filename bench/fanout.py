@@ -1,56 +1,112 @@
-"""One broadcast to thousands of streams: deliveries per second on one core.
+"""One broadcast to a hundred streams, and to more and more of them: what a delivery costs, and how that grows.
 
 The next broadcast is sent when the one before has arrived everywhere, so every delivery is a write of its own and
-nobody gains by joining several. The C program shows what the kernel allows, and that the load can take it. Ratios are
-of the processor time that the servers used for a delivery: they hold also where something else uses the core.
+nobody gains by joining several. The C program shows what the kernel allows; as long as the load's core has time left,
+the load was not what was measured. Ratios are of the processor time that the servers used for a delivery: they hold
+also where something else uses the core.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bench import machine
-from bench.load import Readers, Remote
-from bench.report import Figure, Table, ratio
-from bench.servers import Limit, Milepost, Peer, Server
+from bench import machine, plot
+from bench.load import Remote
+from bench.readers import Readers, Round
+from bench.report import Figure, Goal, Table, ratio
+from bench.servers import Limit, Milepost, Nchan, Server, SseStarlette, everybody
 
-STREAMS = 5_000
-SECONDS = 2.5
+SIZES = (100, 300, 1_000, 2_500, 5_000, 10_000, 15_000)
+TOLD = (1_000, 5_000, 15_000)  # with a table of their own
+SECONDS = 0.7
 TIMES = 3
+
+
+class _Results:
+    """What was found for one server and one number of streams."""
+
+    def __init__(self) -> None:
+        self.each: list[float] = []  # µs of the server's core for a delivery
+        self.rates: list[float] = []  # deliveries a second
+        self.busy: list[float] = []  # of the server's core, %
+        self.load: list[float] = []  # of the load's core, %
+
+    def add(self, used: float, found: Round) -> None:
+        self.each.append(used / found.deliveries * 1e6)
+        self.rates.append(found.deliveries / found.seconds)
+        self.busy.append(used / found.seconds * 100)
+        self.load.append(found.load_seconds / found.seconds * 100)
+
+
+Results = dict[int, dict[type[Server], _Results]]
 
 
 def run() -> Sequence[Table]:
     """Measure."""
-    kinds: list[type[Server]] = [Limit] if Limit.available() else []
-    kinds += [Milepost, Peer]
-    rates: dict[type[Server], list[float]] = {kind: [] for kind in kinds}
-    times: dict[type[Server], list[float]] = {kind: [] for kind in kinds}
+    kinds = everybody()
+    results: Results = {size: defaultdict(_Results) for size in SIZES}
     with ExitStack() as stack:
-        folder = stack.enter_context(machine.folder())
         sets = []
         for kind in kinds:
-            server = stack.enter_context(kind(folder))
-            readers = stack.enter_context(Remote(Readers))
-            readers.call("open", server.address, [server.stream(n) for n in range(STREAMS)], server.ready)
-            sets.append((kind, server, readers))
-        for _ in range(TIMES):
-            for kind, server, readers in sets:
-                before = machine.cpu_seconds(server.pid)
-                deliveries, took = readers.call(
-                    "broadcast", server.address, server.publish(None), b"event: notification", SECONDS
-                )
-                rates[kind].append(deliveries / took)
-                times[kind].append((machine.cpu_seconds(server.pid) - before) / deliveries * 1e6)
+            server = stack.enter_context(kind(stack.enter_context(machine.folder())))
+            sets.append((kind, server, stack.enter_context(Remote(Readers))))
+        opened = 0
+        for size in SIZES:
+            for _, server, readers in sets:
+                server.open(readers, [server.stream(n) for n in range(opened, size)])
+            opened = size
+            for _ in range(TIMES):
+                for kind, server, readers in sets:
+                    request, before = server.publish(None), machine.cpu_seconds(server.pid)
+                    found = readers.call("broadcast", server.publisher, request, b"event: notification", SECONDS)
+                    results[size][kind].add(machine.cpu_seconds(server.pid) - before, found)
         for _, _, readers in sets:
             readers.call("close")
-    each = {kind: Figure(values, " µs") for kind, values in times.items()}
+    tables = [_table(size, results[size]) for size in TOLD]
+    tables.append(_growth(results))
+    return tables
+
+
+def _table(size: int, results: dict[type[Server], _Results]) -> Table:
+    each = {kind: Figure(found.each, " µs") for kind, found in results.items()}
     table = Table(
-        f"Fan-out: one broadcast to {STREAMS:,} streams, server on one core",
-        ("", "to sse-starlette", "to C", "of the core, each", "deliveries/s"),
-        notes=() if Limit in each else ("no C compiler here: the kernel's limit was not measured",),
+        f"Fan-out: one broadcast to {size:,} streams, server on one core",
+        ("", "to C", "to sse-starlette", "of the core, each", "deliveries/s", "server's core", "load's core"),
     )
     for kind, cost in each.items():
-        limit = ratio(each[Limit], cost) if Limit in each else "–"
-        table.rows.append((kind.name, ratio(each[Peer], cost), limit, str(cost), str(Figure(rates[kind]))))
-    return [table]
+        found = results[kind]
+        busy, load = Figure(found.busy).median, Figure(found.load).median
+        table.rows.append(
+            (
+                kind.name,
+                ratio(each[Limit], cost),
+                ratio(each[SseStarlette], cost),
+                str(cost),
+                str(Figure(found.rates)),
+                f"{busy:.0f} %",
+                f"{load:.0f} %",
+            )
+        )
+    for peer, limit in ((Limit, 0.85), (Nchan, 1.25), (SseStarlette, 6.0)):
+        if peer in each:
+            what = f"fan-out to {size:,}, to {peer.name}"
+            table.goals.append(Goal(what, "≥", limit, each[peer].median / each[Milepost].median, " ×"))
+    return table
+
+
+def _growth(results: Results) -> Table:
+    """How the cost of a delivery grows with the streams."""
+    kinds = list(results[SIZES[0]])
+    table = Table("Growth: µs of the core for one delivery, by open streams", ("", *(f"{size:,}" for size in SIZES)))
+    series = {}
+    for kind in kinds:
+        medians = [Figure(results[size][kind].each).median for size in SIZES]
+        table.rows.append((kind.name, *(f"{value:.1f}" for value in medians)))
+        series[kind.name] = list(zip(SIZES, medians, strict=True))
+    title = "What one delivery of a broadcast costs"
+    table.plot = "fanout", plot.lines(title, "open streams", "µs of the server's core", series)
+    ours = series[Milepost.name]
+    table.goals.append(Goal("a delivery at 15,000 streams, to one at 100", "≤", 1.0, ours[-1][1] / ours[0][1], " ×"))
+    return table

@@ -1,7 +1,7 @@
 """What makes the load: processes of their own, on a core of their own, on bare sockets.
 
-``Readers`` holds thousands of open streams, ``Producer`` sends requests. Each lives in a process that a ``Remote``
-starts and asks. Times are CLOCK_MONOTONIC, which all processes of a machine share.
+``Producer`` sends requests, ``Readers`` (bench/readers.py) holds thousands of open streams. Each lives in a process
+that a ``Remote`` starts and asks. Times are CLOCK_MONOTONIC, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import select
-import socket
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Final, Self
 
-import orjson
-
 from bench import machine
-from bench.protocol import Address, Answers, Events, connect
+from bench.protocol import Address, Answers, connect
 
 STAMP: Final = b"@" * 20  # where a paced request carries its time, in nanoseconds
 NUMBER: Final = b"#" * 8  # … and its number
-OPENING: Final = 128  # connections that are being opened at once
 READ: Final = 16_384
 PATIENCE: Final = 30.0  # seconds; whoever waits longer has lost something
 
@@ -81,116 +76,15 @@ def _serve(make: Callable[[], object], calls: Connection) -> None:
             calls.send((False, traceback.format_exc()))
 
 
-class Readers:
-    """Many open streams in one thread. Whatever it is asked to await and does not come in time is a RuntimeError."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._streams: dict[int, tuple[socket.socket, Events]] = {}
-
-    def open(self, address: Address, requests: Sequence[bytes], ready: str) -> float:
-        """Open a stream per request, ``OPENING`` at once, each until its event ``ready``; the seconds it took."""
-        waiting = list(reversed(requests))
-        opening: set[int] = set()
-        began = time.monotonic()
-        while waiting or opening:
-            while waiting and len(opening) < OPENING:
-                connection = connect(address)
-                connection.send(waiting.pop())
-                self._streams[connection.fileno()] = connection, Events()
-                self._epoll.register(connection.fileno(), select.EPOLLIN)
-                opening.add(connection.fileno())
-            for fd in self._ready(began):
-                if any(event.name == ready for event in self._streams[fd][1].feed(_read(fd))):
-                    opening.discard(fd)
-        return time.monotonic() - began
-
-    def broadcast(self, address: Address, request: bytes, mark: bytes, seconds: float) -> tuple[int, float]:
-        """Send a request, await its event at every stream, send the next one, for so long.
-
-        Events are told by ``mark``, a text in each that has no line end. Answers (deliveries, seconds). Every stream
-        must have got every event.
-        """
-        publisher = connect(address)
-        self._epoll.register(publisher.fileno(), select.EPOLLIN)
-        got: Counter[int] = Counter()
-        tails: dict[int, bytes] = {}
-        keep = len(mark) - 1
-        began = time.monotonic()
-        rounds = total = 0
-        while time.monotonic() - began < seconds:
-            publisher.sendall(request)
-            rounds += 1
-            expected = rounds * len(self._streams)
-            while total < expected:
-                for fd in self._ready(began + seconds):
-                    data = _read(fd)
-                    if fd == publisher.fileno():
-                        continue
-                    if fd in tails:
-                        data = tails.pop(fd) + data
-                    if data[-1:] != b"\n":  # a line goes on: the mark may be cut in two
-                        tails[fd] = data[-keep:]
-                    count = data.count(mark)
-                    got[fd] += count
-                    total += count
-        took = time.monotonic() - began
-        self._epoll.unregister(publisher.fileno())
-        publisher.close()
-        if any(got[fd] != rounds for fd in self._streams):
-            raise RuntimeError("a stream did not get every broadcast exactly once")
-        return total, took
-
-    def listen(self, expected: int, name: str, path: Sequence[str]) -> list[int]:
-        """Await so many events of a name; for each the nanoseconds since the stamp in the text at ``path``.
-
-        Each event, by its number, must come exactly once.
-        """
-        latencies: list[int] = []
-        numbers: set[int] = set()
-        began = time.monotonic()
-        while len(latencies) < expected:
-            for fd in self._ready(began):
-                for event in self._streams[fd][1].feed(_read(fd)):
-                    if event.name != name:
-                        continue
-                    value = orjson.loads(event.data)
-                    for part in path:
-                        value = value[part]
-                    stamp, number = value.split()[:2]
-                    latencies.append(time.monotonic_ns() - int(stamp))
-                    numbers.add(int(number))
-        if len(numbers) != expected:
-            raise RuntimeError(f"{expected} events, but {len(numbers)} different ones")
-        return latencies
-
-    def idle(self, seconds: float, name: str) -> int:
-        """Read for so long; how many heartbeats, events of this name, the stream with the fewest got."""
-        beats = dict.fromkeys(self._streams, 0)
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            for fd, _ in self._epoll.poll(left):
-                beats[fd] += sum(event.name == name for event in self._streams[fd][1].feed(_read(fd)))
-        return min(beats.values())
-
-    def close(self) -> None:
-        """Close every stream."""
-        for connection, _ in self._streams.values():
-            self._epoll.unregister(connection.fileno())
-            connection.close()
-        self._streams.clear()
-
-    def _ready(self, since: float) -> list[int]:
-        found = self._epoll.poll(1.0, 1024)
-        if not found and time.monotonic() - since > PATIENCE:
-            raise RuntimeError("what was awaited did not come")
-        return [fd for fd, _ in found]
+class Closed(RuntimeError):
+    """There is nothing more to read."""
 
 
-def _read(fd: int) -> bytes:
+def read(fd: int) -> bytes:
+    """What has come. Raises Closed."""
     data = os.read(fd, READ)
     if not data:
-        raise RuntimeError("the server closed a connection")
+        raise Closed("the server closed a connection")
     return data
 
 
@@ -259,7 +153,7 @@ class Producer:
                 due.append(template.replace(STAMP, b"%020d" % at).replace(NUMBER, b"%08d" % number))
                 number = next(numbers, None)
             while due and free:
-                line.send(free.pop(), due.pop(0))
+                line.send(free.pop(0), due.pop(0))  # in turn: one that is long idle is closed
             wait = PATIENCE if number is None or due else max(0.0, (at - time.monotonic_ns()) / 1e9)
             done = line.answered(wait)
             answered += len(done)
@@ -286,7 +180,7 @@ class _Line:
         found = self._epoll.poll(seconds)
         if not found and seconds >= PATIENCE:
             raise RuntimeError("a request was not answered")
-        return [fd for fd, _ in found for _ in range(self._answers[fd][1].feed(_read(fd)))]
+        return [fd for fd, _ in found for _ in range(self._answers[fd][1].feed(read(fd)))]
 
     def close(self) -> None:
         for one in self._open:

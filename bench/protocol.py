@@ -22,6 +22,16 @@ class Event(NamedTuple):
 
     name: str
     data: bytes
+    id: str
+
+
+class Refused(RuntimeError):
+    """A stream was not opened; ``retry_after`` in seconds where the server says when to come back, else None."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(f"refused: {answer[:400]!r}")
+        stated = answer.lower().find(b"retry-after:")
+        self.retry_after = float(answer[stated + 12 :].split(b"\r\n", 1)[0]) if stated >= 0 else None
 
 
 def get(path: str, token: str, accept: str = "text/event-stream, application/problem+json") -> bytes:
@@ -29,16 +39,20 @@ def get(path: str, token: str, accept: str = "text/event-stream, application/pro
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\nAccept: {accept}\r\n\r\n".encode()
 
 
-def post(path: str, token: str, body: object) -> bytes:
-    """A POST request with a JSON body."""
+def post(path: str, token: str, body: object, headers: str = "", verb: str = "POST") -> bytes:
+    """A request with a JSON body; ``headers`` end in CRLF each."""
     data = orjson.dumps(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+    head = f"{verb} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n{headers}"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
 
 
-def connect(address: Address) -> socket.socket:
-    """A connection that sends at once."""
-    connection = socket.create_connection(address, timeout=30)
+def connect(address: Address, buffer: int | None = None) -> socket.socket:
+    """A connection that sends at once, perhaps with a receive buffer of this many bytes."""
+    connection = socket.socket()
+    if buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.settimeout(30)
+    connection.connect(address)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -78,7 +92,7 @@ class Events:
         self._chunked = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that are complete with these bytes. Raises RuntimeError where the stream was refused."""
+        """The events that are complete with these bytes. Raises Refused."""
         raw = self._raw + data if self._raw else data
         if not self._open:
             end = raw.find(HEAD_END)
@@ -86,7 +100,7 @@ class Events:
                 self._raw = raw
                 return []
             if not raw.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"refused: {raw[:400]!r}")
+                raise Refused(raw)
             self._chunked = b"transfer-encoding: chunked" in raw[:end].lower()
             self._open, raw = True, raw[end + 4 :]
         if self._chunked:
@@ -109,12 +123,14 @@ class Events:
 
 
 def _event(block: bytes) -> Event:
-    name, data = "message", b""
+    name, data, cursor = "message", b"", ""
     for line in block.split(b"\n"):
         if line.startswith(b"event: "):
             name = line[7:].decode()
         elif line.startswith(b"data: "):
             data = line[6:]
+        elif line.startswith(b"id: "):
+            cursor = line[4:].decode()
         elif line.startswith(b":"):
             name = ":"
-    return Event(name, data)
+    return Event(name, data, cursor)
