@@ -11,15 +11,15 @@ for _, key in ipairs(dropped) do
     at.floor = floor
   end
   for _, reader in ipairs(list_of(words_of(it.words).audiences)) do
-    later('ZREM', seen_key(root, reader), key)
+    later(removing, 'ZREM', seen_key(root, reader), key)
   end
-  later('ZREM', seen_key(root, ''), key)
-  later('ZREM', root .. ':gone', key)
-  later('ZREM', root .. ':left', key)
-  later('HDEL', root .. ':doc', key)
+  later(removing, 'ZREM', seen_key(root, ''), key)
+  later(removing, 'ZREM', root .. ':gone', key)
+  later(removing, 'ZREM', root .. ':left', key)
+  later(removing, 'HDEL', root .. ':doc', key)
 end
 if #dropped > 0 then
-  later('HSET', root, 'floor', int(at.floor))
+  later(adding, 'HSET', root, 'floor', int(at.floor))
 end
 local slots = {}
 for _, key in ipairs(expired) do

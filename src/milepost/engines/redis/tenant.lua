@@ -75,7 +75,14 @@ local function stored(blob)
   }
 end
 
+local known_words = {}
+
 local function words_of(text)
-  local kind, audiences, labels, open, expires = string.match(text, '^(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
-  return { kind = kind, audiences = audiences, labels = labels, open = open, expires = expires }
+  local words = known_words[text]
+  if not words then
+    local kind, audiences, labels, open, expires = string.match(text, '^(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
+    words = { kind = kind, audiences = audiences, labels = labels, open = open, expires = expires }
+    known_words[text] = words
+  end
+  return words
 end

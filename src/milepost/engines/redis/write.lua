@@ -1,30 +1,26 @@
 -- What a group of commits makes of a tenant: planned in tables, so that a conflict undoes nothing, then written with one
 -- command for each key that changes. Several writes of one document in a group cost one: only the newest is kept anyway.
 
-local lists, order_of_lists = {}, {}
+local adding, removing = {}, {}  -- key -> {command, arguments …}
 
--- Adds to the arguments of a command that is run once, at the end.
-local function later(command, key, ...)
-  local name = command .. ' ' .. key
-  local list = lists[name]
+-- Adds to the arguments of a command on a key that is run once, at the end. All that is removed goes first.
+local function later(lists, command, key, one, other)
+  local list = lists[key]
   if not list then
-    list = { command = command, key = key, args = {} }
-    lists[name] = list
-    order_of_lists[#order_of_lists + 1] = list
+    list = { command }
+    lists[key] = list
   end
-  for _, value in ipairs({ ... }) do
-    list.args[#list.args + 1] = value
+  list[#list + 1] = one
+  if other then
+    list[#list + 1] = other
   end
 end
 
 local function run_lists()
-  for _, removing in ipairs({ true, false }) do
-    for _, list in ipairs(order_of_lists) do
-      local removes = list.command == 'ZREM' or list.command == 'SREM' or list.command == 'HDEL'
-      if removes == removing then
-        for first = 1, #list.args, 4000 do  -- Lua cannot pass many more at once
-          redis.call(list.command, list.key, unpack(list.args, first, math.min(first + 3999, #list.args)))
-        end
+  for _, lists in ipairs({ removing, adding }) do
+    for key, list in pairs(lists) do
+      for first = 2, #list, 4000 do  -- Lua cannot pass many more at once
+        redis.call(list[1], key, unpack(list, first, math.min(first + 3999, #list)))
       end
     end
   end
@@ -50,6 +46,22 @@ local function has(list, wanted)
   return false
 end
 
+local known_terms = {}
+
+-- The terms that a kind and labels stand for.
+local function terms_of(words)
+  local name = words.kind .. words.labels
+  local terms = known_terms[name]
+  if not terms then
+    terms = { ':kind:' .. cjson.decode('[' .. words.kind .. ']')[1] }
+    for _, label in ipairs(list_of(words.labels)) do
+      terms[#terms + 1] = ':label:' .. label
+    end
+    known_terms[name] = terms
+  end
+  return terms
+end
+
 -- Where a document stands: sorted set -> score.
 local function places(root, it)
   local found = {}
@@ -57,27 +69,29 @@ local function places(root, it)
     return found
   end
   local words = words_of(it.words)
-  local readers = { '', unpack(list_of(words.audiences)) }
-  local terms = { ['kind:' .. list_of('[' .. words.kind .. ']')[1]] = it.order }
-  for _, label in ipairs(list_of(words.labels)) do
-    terms['label:' .. label] = it.order
-  end
-  if words.open ~= '0.0' and string.sub(words.open, 1, 1) ~= '-' then
-    terms['open'] = words.open
-  end
-  for _, reader in ipairs(readers) do
-    for term, score in pairs(terms) do
-      found[term_key(root, reader, term)] = score
+  local open = words.open ~= '0.0' and string.sub(words.open, 1, 1) ~= '-' and words.open
+  local terms, order = terms_of(words), it.order
+  local function stand(reader)
+    local base = root .. ':at:' .. #reader .. ':' .. reader
+    for i = 1, #terms do
+      found[base .. terms[i]] = order
     end
+    if open then
+      found[base .. ':open'] = open
+    end
+  end
+  stand('')
+  for _, reader in ipairs(list_of(words.audiences)) do
+    stand(reader)
   end
   return found
 end
 
 -- Adds or drops what a key of the form `<covered>@<audience>` covers; a key may have several "@".
-local function covers(root, key, command)
+local function covers(root, key, lists, command)
   local from = string.find(key, '@', 1, true)
   while from do
-    later(command, root .. ':cover:' .. string.sub(key, from + 1), string.sub(key, 1, from - 1))
+    later(lists, command, root .. ':cover:' .. string.sub(key, from + 1), string.sub(key, 1, from - 1))
     from = string.find(key, '@', from + 1, true)
   end
 end
@@ -87,16 +101,16 @@ local function store(at, key, old, new, now)
   local root = at.root
   local gone = new.gone and '1' or '0'
   local numbers = new.revision .. ' ' .. new.order .. ' ' .. gone .. ' ' .. new.due .. ' '
-  later('HSET', root .. ':doc', key, numbers .. new.tail)
+  later(adding, 'HSET', root .. ':doc', key, numbers .. new.tail)
   local words = words_of(new.words)
   for _, reader in ipairs(list_of(words.audiences)) do
-    later('ZADD', seen_key(root, reader), new.revision, key)
+    later(adding, 'ZADD', seen_key(root, reader), new.revision, key)
   end
-  later('ZADD', seen_key(root, ''), new.revision, key)
+  later(adding, 'ZADD', seen_key(root, ''), new.revision, key)
   if new.due ~= '-' then
-    later('ZADD', root .. ':due', new.due, key)
+    later(adding, 'ZADD', root .. ':due', new.due, key)
   elseif old and old.due ~= '-' then
-    later('ZREM', root .. ':due', key)
+    later(removing, 'ZREM', root .. ':due', key)
   end
   if old and old.words == new.words and old.order == new.order and not old.gone and not new.gone then
     return  -- the common case: its places stay what they are
@@ -106,35 +120,39 @@ local function store(at, key, old, new, now)
     local still = list_of(words.audiences)
     for _, reader in ipairs(list_of(was.audiences)) do
       if not has(still, reader) then
-        later('ZREM', seen_key(root, reader), key)
+        later(removing, 'ZREM', seen_key(root, reader), key)
       end
     end
   end
   local there, wanted = places(root, old), places(root, new)
   for zset in pairs(there) do
     if not wanted[zset] then
-      later('ZREM', zset, key)
+      later(removing, 'ZREM', zset, key)
     end
   end
   for zset, score in pairs(wanted) do
     if there[zset] ~= score then
-      later('ZADD', zset, score, key)
+      later(adding, 'ZADD', zset, score, key)
     end
   end
   if words.expires ~= '-' then
-    later('ZADD', root .. ':expires', words.expires, key)
+    later(adding, 'ZADD', root .. ':expires', words.expires, key)
   elseif old and was.expires ~= '-' then
-    later('ZREM', root .. ':expires', key)
+    later(removing, 'ZREM', root .. ':expires', key)
   end
   if new.gone then
-    later('ZADD', root .. ':gone', now, key)
+    later(adding, 'ZADD', root .. ':gone', now, key)
   elseif old and old.gone then
-    later('ZREM', root .. ':gone', key)
+    later(removing, 'ZREM', root .. ':gone', key)
   end
   if not old and string.find(key, '!', 1, true) then
-    later('ZADD', root .. ':left', 0, key)
+    later(adding, 'ZADD', root .. ':left', 0, key)
   end
-  covers(root, key, new.gone and 'SREM' or 'SADD')
+  if new.gone then
+    covers(root, key, removing, 'SREM')
+  else
+    covers(root, key, adding, 'SADD')
+  end
 end
 
 local function gone_document(revision, order, kind, audiences)
@@ -208,6 +226,6 @@ local function flush(at, slots, now)
       store(at, key, slot.stored, slot.now, now)
     end
   end
-  later('HSET', at.root, 'head', int(at.head))
+  later(adding, 'HSET', at.root, 'head', int(at.head))
   run_lists()
 end
