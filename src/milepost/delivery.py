@@ -116,16 +116,16 @@ class Delivery:
         self, topics: Mapping[str, Topic], tenant: str, epoch: str, document: Document, unread: Mapping[str, Unread]
     ) -> None:
         """Write a document to every live listener that may see it; the others are told that they missed something."""
+        narrowed = f"#{wire.subject(document.key)}"
+        heard = [name for name in (*document.audiences, narrowed) if name in topics]
+        if not heard:
+            return
         revision, clock, live = document.revision, self.clock, State.LIVE
         position = Cursor(epoch, revision)
         cursor = self._seal.encode(tenant, position)
         encoded: dict[Dialect, _Encoded] = {}
-        narrowed = f"#{wire.subject(document.key)}"
-        for name in (*document.audiences, narrowed):
-            topic = topics.get(name)
-            if topic is None:
-                continue
-            for listener in topic.members():
+        for name in heard:
+            for listener in topics[name].members():
                 if listener.state is not live:
                     listener.miss()
                     continue
