@@ -55,11 +55,11 @@ def main() -> None:
                 if table.plot:
                     picture, svg = table.plot
                     (chosen.markdown.parent / "images" / f"{picture}.svg").write_text(svg)
-    goals = report.goals(found)
-    print(goals)
+    if found:
+        print(report.goals(found))
     if chosen.markdown:
         report.put(chosen.markdown, "machine", where.replace("\n", ".\n") + ".")
-        report.put_rows(chosen.markdown, "goals", goals)
+        report.put_rows(chosen.markdown, "goals", report.goals(found))
     print(f"measured in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
