@@ -21,6 +21,7 @@ from milepost.jobs import load as load_job
 from milepost.model import Cursor, Identity, Job, dumps
 from milepost.server.access import identify
 from milepost.server.handoff import EXTENSION, HandoffProtocol
+from milepost.server.problems import ANSWERED
 from milepost.server.services import Services, services_of
 from milepost.server.streams import job_list
 
@@ -376,8 +377,9 @@ class Json(Response):
         self.raw_headers = [(b"content-length", b"%d" % len(body)), *_HEADERS]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, in one packet where the server can."""
+        """Answer, in one write where the server can."""
         connection: HandoffProtocol | None = scope.get("extensions", {}).get(EXTENSION)
-        if connection is not None and scope["method"] != "HEAD":
-            connection.join_next(scope)
-        await super().__call__(scope, receive, send)
+        if connection is not None and connection.answer(scope, self.status_code, self.raw_headers, bytes(self.body)):
+            scope[ANSWERED] = self.status_code
+        else:
+            await super().__call__(scope, receive, send)

@@ -12,11 +12,12 @@ another one behaves otherwise. A request that did not come through this protocol
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from milepost.hub import Hub
 from milepost.server.limits import Lease
@@ -127,10 +128,24 @@ class HandoffProtocol(HttpToolsProtocol):
         self._met_deadline()
         super().connection_lost(exc)
 
-    def join_next(self, scope: Scope) -> None:
-        """Send the head of this request's response together with its body, which comes next."""
-        if self.cycle.scope is scope:  # not where another request was sent on without waiting for the answer
-            self.cycle.transport = _Joined(self.transport)  # type: ignore[assignment]
+    def answer(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole response in one write; False where uvicorn has to do it.
+
+        Its own way is to check every header and to write head and body each by itself, which costs more than to read
+        the request. ``headers`` are names in lower case and values that no client has a part in, the length included.
+        """
+        cycle = self.cycle
+        plain = cycle.scope is scope and cycle.keep_alive and scope["method"] != "HEAD"
+        if not plain or cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        parts = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        self.transport.write(b"".join((*parts, b"\r\n", body)))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def hold_head(self) -> None:
         """Keep back the head of the response that comes next, for ``hand_over`` to send with the first events."""
@@ -182,25 +197,6 @@ class _Held:
 
     def write(self, data: bytes) -> None:
         self.data += data
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-class _Joined:
-    """In the place of a transport for a response of two parts: one write, one packet."""
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        if self._head is None:
-            self._head = data
-        else:
-            self._transport.write(self._head + data)
 
     def close(self) -> None:
         self._transport.close()

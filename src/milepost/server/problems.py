@@ -30,6 +30,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2.0  # where waiting helps and nobody said how long
 RETRY_SPREAD: Final = 1.5
 UNEXPECTED: Final = "unexpected"
+ANSWERED: Final = "milepost.answered"  # in the scope: the status of an answer that did not go through ``send``
 
 Answered = Callable[[Scope, int, float], None]
 
@@ -157,4 +158,4 @@ class Guard:
                 await _document(500, UNEXPECTED, detail, {"incident": incident})(scope, receive, noting)
         finally:
             if self._answered is not None:
-                self._answered(scope, status, time.perf_counter() - begun)
+                self._answered(scope, status or scope.get(ANSWERED, 0), time.perf_counter() - begun)
