@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import signal
 import time
@@ -264,72 +263,6 @@ async def test_cancelled_callers(proxy: Proxy) -> None:
             (it,) = await engine.get("t", [f"k{49 - n}"])
             assert it is not None
             assert it.body == b"%d" % (49 - n)
-
-
-# --- what it runs with
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({}, "appendonly is not yes"),
-        ({"appendonly": "yes"}, "appendfsync is not always"),
-        ({"appendonly": "yes", "appendfsync": "always", "maxmemory_policy": "allkeys-lru"}, "maxmemory-policy"),
-    ],
-)
-async def test_strict_refused(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
-    """``strict`` is refused by name of the setting that cannot give it."""
-    with running_redis(tmp_path, **settings) as server:
-        async with opened(f"{server.url}?durability=strict", server.url) as (strict, relaxed):
-            with pytest.raises(Unavailable, match=says):
-                await strict.heads(["t"])
-            with pytest.raises(Unavailable, match=says):
-                await strict.commit("t", [write("a")])
-            await relaxed.commit("t", [write("a")])
-
-
-async def test_strict_is_watched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """``strict`` runs where it can, says with what, and ``ping`` notices when the settings are changed."""
-    caplog.set_level(logging.INFO, "milepost.engine")
-    with running_redis(tmp_path, **PERSISTENCE["always"]) as server:
-        async with opened(f"{server.url}?durability=strict") as (engine,):
-            await engine.commit("t", [write("a")])
-            await engine.ping()
-            (line,) = caplog.messages
-            assert "appendonly yes, appendfsync always, maxmemory-policy noeviction; durability=strict" in line
-            server.do("CONFIG", "SET", "appendfsync", "everysec")
-            with pytest.raises(Unavailable, match="appendfsync is not always"):
-                await engine.ping()
-
-
-async def test_replicated(tmp_path: Path) -> None:
-    """``replicated`` acknowledges what a replica has, and nothing while there is none."""
-    with ExitStack() as running:
-        primary = running.enter_context(running_redis(tmp_path / "a", **PERSISTENCE["always"]))
-        replica = running.enter_context(running_redis(tmp_path / "b"))
-        async with opened(f"{primary.url}?durability=replicated") as (engine,):
-            with pytest.raises(Unavailable, match="no replica"):
-                await engine.commit("t", [write("a")])
-            replica.do("REPLICAOF", "127.0.0.1", str(primary.port))
-            await wait_until(lambda: replica.info("master_link_status") == "up")
-            await engine.commit("t", [write("b", replaces=0)])
-            replica.do("REPLICAOF", "NO", "ONE")
-            assert replica.do("HEXISTS", "mp:{t}:doc", "b") == 1
-
-
-async def test_memory_full(server: RedisServer) -> None:
-    """A full memory refuses commits whole, says so in ``ping``, leaves reads alone, and needs no restart."""
-    async with opened(server.url) as (engine,):
-        await engine.commit("t", [write("a")])
-        server.do("CONFIG", "SET", "maxmemory", "1")
-        try:
-            for verb in (lambda: engine.commit("t", [write("b"), write("c")]), engine.ping):
-                with pytest.raises(Unavailable, match="memory"):
-                    await verb()
-            assert keys(await engine.find("t", None, kind="note")) == ["a"]
-        finally:
-            server.do("CONFIG", "SET", "maxmemory", "0")
-        assert revisions(await engine.commit("t", [write("b"), write("c")])) == [2, 3]
 
 
 # --- the cluster
