@@ -287,10 +287,10 @@ async def _asked(request: Request) -> tuple[Services, Identity, bytes]:
 
 async def _body(request: Request, limit: int) -> bytes:
     """The body, counted as it comes: its stated length is only a claim."""
-    headers = request.headers
-    if headers.get("content-encoding", "identity") != "identity":
+    headers = _headers(request)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise Invalid("The body must not be compressed.", field="Content-Encoding")
-    stated = headers.get("content-length", "0")
+    stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > limit:
         raise Invalid(f"The body is over {limit} bytes.", code="too_large")
     body, more = b"", True
@@ -306,8 +306,13 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _once(request: Request, body: bytes) -> Once | None:
-    key = request.headers.get("idempotency-key")
-    return None if key is None else Once.of(key, f"{request.method} {request.url.path}", body)
+    key = _headers(request).get(b"idempotency-key")
+    return None if key is None else Once.of(key.decode("latin-1"), f"{request.method} {request.url.path}", body)
+
+
+def _headers(request: Request) -> dict[bytes, bytes]:
+    """By name; of several of one name the first. Each look at ``request.headers`` would go through all of them."""
+    return dict(reversed(request.scope["headers"]))
 
 
 async def _end(request: Request, job_id: str, kind: type[Complete | Fail | Cancel]) -> Response:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from milepost.errors import MilepostError
 from milepost.server import problems
+from milepost.server.handoff import SEND
 
 HOT: Final = frozenset(
     {
@@ -59,7 +60,7 @@ class Front:
                 path, parameters = _JOB + "{job_id}", {"job_id": name}
             route = self._hot.get((scope["method"], path))
             if route is not None:
-                scope.update({"app": self._inner, "route": route, "path_params": parameters})
+                scope.update({"app": self._inner, "route": route, "path_params": parameters, SEND: send})
                 await self._guarded(scope, receive, send)
                 return
         await self._inner(scope, receive, send)

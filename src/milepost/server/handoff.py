@@ -24,6 +24,7 @@ from milepost.server.limits import Lease
 from milepost.subscriber import Subscriber
 
 EXTENSION: Final = "milepost.handoff"
+SEND: Final = "milepost.send"  # in the scope: the ``send`` that the application was called with
 HIGH_WATER: Final = 64 * 1024  # bytes in this process for a reader who does not keep up; at this it lags
 REQUEST_SECONDS: Final = 10.0  # from a request's first byte to its last: whoever trickles is cut off
 
@@ -129,13 +130,13 @@ class HandoffProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def answer(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response in one write; False where uvicorn has to do it.
+        """Send a whole response in one write; False where uvicorn has to do it, or somebody else has a say in it.
 
         Its own way is to check every header and to write head and body each by itself, which costs more than to read
         the request. ``headers`` are names in lower case and values that no client has a part in, the length included.
         """
         cycle = self.cycle
-        plain = cycle.scope is scope and cycle.keep_alive and scope["method"] != "HEAD"
+        plain = scope.get(SEND) == cycle.send and cycle.keep_alive and scope["method"] != "HEAD"
         if not plain or cycle.response_started or cycle.disconnected or self.flow.write_paused:
             return False
         parts = [STATUS_LINE[status]]
