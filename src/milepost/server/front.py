@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from milepost.errors import MilepostError
 from milepost.server import problems
-from milepost.server.handoff import SEND
+from milepost.server.handoff import EXTENSION, UNWRAPPED
 
 HOT: Final = frozenset(
     {
@@ -60,7 +60,9 @@ class Front:
                 path, parameters = _JOB + "{job_id}", {"job_id": name}
             route = self._hot.get((scope["method"], path))
             if route is not None:
-                scope.update({"app": self._inner, "route": route, "path_params": parameters, SEND: send})
+                connection = scope.get("extensions", {}).get(EXTENSION)
+                unwrapped = connection is not None and connection.cycle.send == send
+                scope.update({"app": self._inner, "route": route, "path_params": parameters, UNWRAPPED: unwrapped})
                 await self._guarded(scope, receive, send)
                 return
         await self._inner(scope, receive, send)

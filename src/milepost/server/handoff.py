@@ -24,7 +24,7 @@ from milepost.server.limits import Lease
 from milepost.subscriber import Subscriber
 
 EXTENSION: Final = "milepost.handoff"
-SEND: Final = "milepost.send"  # in the scope: the ``send`` that the application was called with
+UNWRAPPED: Final = "milepost.unwrapped"  # in the scope: whether the application was called with uvicorn's own ``send``
 HIGH_WATER: Final = 64 * 1024  # bytes in this process for a reader who does not keep up; at this it lags
 REQUEST_SECONDS: Final = 10.0  # from a request's first byte to its last: whoever trickles is cut off
 
@@ -136,7 +136,7 @@ class HandoffProtocol(HttpToolsProtocol):
         the request. ``headers`` are names in lower case and values that no client has a part in, the length included.
         """
         cycle = self.cycle
-        plain = scope.get(SEND) == cycle.send and cycle.keep_alive and scope["method"] != "HEAD"
+        plain = cycle.scope is scope and scope.get(UNWRAPPED) and cycle.keep_alive and scope["method"] != "HEAD"
         if not plain or cycle.response_started or cycle.disconnected or self.flow.write_paused:
             return False
         parts = [STATUS_LINE[status]]
