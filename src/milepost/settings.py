@@ -15,6 +15,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -264,7 +265,7 @@ class Settings(BaseSettings):
         return [
             *self._key_problems(),
             *self._listener_problems(),
-            *(["WORKERS: this version serves from one process"] if self.workers != 1 else []),
+            *self._worker_problems(),
             *_origin_problems("ALLOWED_ORIGINS", self.allowed_origins),
             *_origin_problems("ALLOWED_LINK_ORIGINS", self.allowed_link_origins, https_only=True),
             *(f"KINDS: {name!r} cannot be a kind of job" for name in self.kinds if not is_id(name)),
@@ -303,6 +304,15 @@ class Settings(BaseSettings):
         if secret == DEV_SECRET and not self._dev:
             out.append("SECRET: the one of --dev, which everybody knows")
         return out
+
+    def _worker_problems(self) -> list[str]:
+        if self.workers == 1:
+            return []
+        if self.engine.startswith("sqlite:"):
+            return ["WORKERS: SQLite is served from one process; several need PostgreSQL or Redis"]
+        if not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
+            return ["WORKERS: this system lets one process have the port"]
+        return []
 
     def _listener_problems(self) -> list[str]:
         out = []

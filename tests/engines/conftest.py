@@ -6,15 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.postgres_server import PostgresServer, postgres
 from tests.engines.redis_server import RedisServer, running_cluster, running_redis
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL that nobody stops: tests that do start one of their own."""
-    with postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

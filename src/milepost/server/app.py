@@ -155,7 +155,7 @@ async def _metrics(request: Request) -> Response:
     services = services_of(request)
     if not (await identify(request, services)).identity.may("admin"):
         raise Forbidden
-    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+    return Response(await services.numbers(), media_type=services.metrics.content_type)
 
 
 async def _bundle(request: Request) -> Response:

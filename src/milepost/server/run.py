@@ -29,6 +29,8 @@ from milepost.server import logs
 from milepost.server.app import Application, create_app
 from milepost.server.handoff import HandoffProtocol
 from milepost.server.services import Services
+from milepost.server.siblings import Siblings
+from milepost.server.supervisor import Place, Supervisor
 from milepost.settings import Settings
 
 log = logging.getLogger("milepost.server")
@@ -102,38 +104,71 @@ def serve(settings: Settings, application: Application | None = None) -> int:
         for problem in problems:
             print(f"milepost: {problem}", file=sys.stderr)  # noqa: T201
         return 2
+    many = settings.workers > 1
     try:
         listener = listen(settings.host, settings.port)
+        host, port = listener.getsockname()[:2]
+        if many:
+            listener.close()  # nobody else had the port, so now it can be shared
+            listener = listen(settings.host, port, shared=True)
     except OSError as error:
         print(f"milepost: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
     logs.setup()
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"milepost: listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
+    if not many:
+        return _run(settings, application, listener, None)
+
+    def run(place: Place) -> int:
+        return _run(settings, application, listen(settings.host, port, shared=True), place)
+
+    return Supervisor(settings.workers, run, drain_seconds=settings.drain_seconds).supervise()
+
+
+def _run(settings: Settings, application: Application | None, listener: socket.socket, place: Place | None) -> int:
+    """The life of a process that serves; its exit code."""
     try:
         app = application or create_app(settings)
         server = Server(_config(app), app.services)
-        host, port = listener.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        print(f"milepost: listening on {address}", file=sys.stderr, flush=True)  # noqa: T201
         with asyncio.Runner(loop_factory=_loop) as runner:
-            runner.run(_serve(server, listener, app, settings))
+            runner.run(_serve(server, listener, app, settings, place))
     except MilepostError as error:
         print(f"milepost: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0 if server.started else 1
 
 
-async def _serve(server: Server, listener: socket.socket, app: Application, settings: Settings) -> None:
-    await app.services.start()
+async def _serve(
+    server: Server, listener: socket.socket, app: Application, settings: Settings, place: Place | None
+) -> None:
+    services = app.services
+    await services.start()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    siblings = None
+    if place is not None:
+        siblings = services.siblings = Siblings(place.folder, place.number, services.metrics)
+        await siblings.start()
+        asyncio.get_running_loop().add_reader(place.parent, _orphaned, server, place)
+        place.tell_ready()
     admin = None
     if settings.admin_port is not None:
-        admin = _Admin(_config(_admin_app(app.services)))
-        admin_task = asyncio.ensure_future(admin.serve([listen(settings.admin_host, settings.admin_port)]))
+        admin = _Admin(_config(_admin_app(services)))
+        socket_ = listen(settings.admin_host, settings.admin_port, shared=place is not None)
+        admin_task = asyncio.ensure_future(admin.serve([socket_]))
     await server.serve([listener])
+    if siblings is not None:
+        await siblings.stop()
     if admin is not None:
         admin.should_exit = True
         await admin_task
+
+
+def _orphaned(server: Server, place: Place) -> None:
+    """The parent is gone, and with it whoever could stop this process."""
+    asyncio.get_running_loop().remove_reader(place.parent)
+    server.handle_exit(signal.SIGTERM, None)
 
 
 def _config(app: Application | Starlette) -> uvicorn.Config:
@@ -152,16 +187,21 @@ def _config(app: Application | Starlette) -> uvicorn.Config:
 
 def _admin_app(services: Services) -> Starlette:
     async def metrics(_: Request) -> Response:
-        return Response(services.metrics.render(), media_type=services.metrics.content_type)
+        return Response(await services.numbers(), media_type=services.metrics.content_type)
 
     return Starlette(routes=[Route("/metrics", metrics)])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket whose connections notice a peer that is gone. Raises OSError."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket to listen on, whose connections notice a peer that is gone. Raises OSError.
+
+    ``shared``: other processes listen on the same port, and the kernel picks one of them for each connection.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     # Linux hands these on to every accepted connection; where they are unknown the heartbeat alone must do

@@ -20,6 +20,7 @@ from milepost.model import Identity
 from milepost.queries import Queries
 from milepost.server.limits import Admission
 from milepost.server.metrics import Metrics
+from milepost.server.siblings import Siblings
 from milepost.settings import Settings
 from milepost.wire import CursorSeal
 
@@ -46,6 +47,7 @@ class Services:
         self.tickets = Tickets()
         self.admission = Admission(settings)
         self.metrics = Metrics()
+        self.siblings: Siblings | None = None
         self.draining = False
         self._starting = asyncio.Lock()
         self.started = False
@@ -78,6 +80,10 @@ class Services:
             await self.leases.start()
             self.metrics.watch(self.hub.stats, self.leases)
             self.started = True
+
+    async def numbers(self) -> bytes:
+        """What is counted, for Prometheus: of all processes of this server where there are several."""
+        return self.metrics.render() if self.siblings is None else await self.siblings.render()
 
     async def drain(self, seconds: float) -> None:
         """Take no more streams and end those that are open, spread over at most ``seconds``."""

@@ -1,0 +1,193 @@
+"""Several processes behind one port: what is told to one is heard at all, and no one of them is missed for long."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from milepost.server.siblings import merged
+from tests.engines.postgres_server import PostgresServer
+from tests.server.process import Client, Server, wait_until
+
+PROCESSES = 3
+STREAMS = 18
+
+
+@pytest.fixture
+def start(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server of three processes, with settings of its own."""
+    made: list[Server] = []
+
+    def begin(**settings: Any) -> Server:
+        engine = postgres_server.url(postgres_server.new_database())
+        given = {"workers": PROCESSES, "engine": engine, "heartbeat_seconds": 1, "max_streams_per_user": 200}
+        server = Server(tmp_path, **{**given, **settings})
+        made.append(server)
+        server.start()
+        wait_until(lambda: len(_serving(server)) == PROCESSES, what="all processes serve")
+        return server
+
+    yield begin
+    for server in made:
+        children = _children(server.pid)
+        server.close()
+        _wait_for_the_end(children)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _wait_for_the_end(pids: list[int]) -> None:
+    wait_until(lambda: not any(map(_lives, pids)), what=f"{pids} end")
+
+
+def _numbers(server: Server, name: str) -> dict[str, float]:
+    """A metric of each process, by its number."""
+    admin = server.someone("root", "operators", "admin")
+    text = admin.server.http.get("/metrics", headers={"authorization": f"Bearer {admin.token}"}).text
+    samples = re.findall(rf'^{name}{{process="(\d+)"}} (\S+)$', text, re.MULTILINE)
+    return {number: float(value) for number, value in samples}
+
+
+def _serving(server: Server) -> dict[str, float]:
+    return _numbers(server, "sse_connections_total")
+
+
+def _open(me: Client, count: int = STREAMS) -> list[Any]:
+    streams = [me.stream() for _ in range(count)]
+    for stream in streams:
+        stream.until("live")
+    return streams
+
+
+def _tell(me: Client, title: str) -> None:
+    """Publish on a connection of its own, so that it may come to any of the processes."""
+    headers = {"authorization": f"Bearer {me.token}"}
+    note = {"user": me.user, "title": title}
+    httpx2.post(f"{me.server.url}/api/notifications", json=note, headers=headers).raise_for_status()
+
+
+def test_told_to_one_heard_at_all(start: Callable[..., Server]) -> None:
+    """Streams are spread over the processes; each gets every document, wherever it was published, in order and once."""
+    server = start()
+    me = server.someone()
+    streams = _open(me)
+    spread = _serving(server)
+    assert sum(spread.values()) == STREAMS
+    assert sum(1 for count in spread.values() if count) >= 2
+    for n in range(20):
+        _tell(me, f"News {n}")
+    for stream in streams:
+        titles = [stream.until("notification")[-1].json["notification"]["title"] for _ in range(20)]
+        assert titles == [f"News {n}" for n in range(20)]
+        stream.close()
+    published = _numbers(server, "milepost_publishes_total")
+    assert sum(1 for count in published.values() if count) >= 2
+
+
+def test_a_dead_process_is_replaced(start: Callable[..., Server]) -> None:
+    """Kill -9 of one process, then of another: the rest serves on, its place is taken, its readers lack nothing."""
+    server = start()
+    me = server.someone()
+    before = _children(server.pid)
+    assert len(before) == PROCESSES
+    for victim in before[:2]:
+        os.kill(victim, signal.SIGKILL)
+        _wait_for_the_end([victim])
+        wait_until(lambda: len(_serving_or_none(server)) == PROCESSES, what="another one serves in its place")
+    after = _children(server.pid)
+    assert len(after) == PROCESSES
+    assert not set(before[:2]) & set(after)
+    assert before[2] in after
+    assert server.log.count("another one in") == 2
+    me.notify(title="after")
+    for stream in _open(me, 6):
+        stream.close()
+
+
+def _serving_or_none(server: Server) -> dict[str, float]:
+    try:
+        return _serving(server)
+    except httpx2.TransportError:  # the connection that was kept was one to the process that died
+        return {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all(start: Callable[..., Server], number: signal.Signals) -> None:
+    """Told to stop, every process says goodbye to its streams and ends, and the parent with 0."""
+    server = start(drain_seconds=5)
+    streams = _open(server.someone())
+    children = _children(server.pid)
+    server.signal(number)
+    for stream in streams:
+        with stream:
+            assert stream.until("stream_end")[-1].json["reason"] == "shutdown"
+    assert server.wait(15) == 0
+    assert not any(map(_lives, children))
+
+
+def test_orphans_end(start: Callable[..., Server]) -> None:
+    """The parent is killed: its children say goodbye and end too, so the port is free again."""
+    server = start(drain_seconds=1)
+    (stream,) = _open(server.someone(), 1)
+    children = _children(server.pid)
+    server.signal(signal.SIGKILL)
+    server.wait(10)
+    with stream:
+        assert stream.until("stream_end")[-1].json["reason"] == "shutdown"
+    _wait_for_the_end(children)
+    server.start()
+
+
+def test_a_port_that_is_taken(start: Callable[..., Server], tmp_path: Path) -> None:
+    """Sharing a port is for processes of one server: another server on it is refused, whatever it is."""
+    server = start()
+    for workers in (1, 2):
+        folder = tmp_path / f"other-{workers}"
+        folder.mkdir()
+        other = Server(folder, workers=workers, engine="postgresql://127.0.0.1:1/none")
+        other.port = server.port
+        with pytest.raises(AssertionError, match="cannot listen"):
+            other.start()
+
+
+def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
+    """None of the processes ever served: they are not tried for ever, the server ends and says why."""
+    server = Server(tmp_path, workers=2, engine="postgresql://127.0.0.1:1/none")
+    with pytest.raises(AssertionError, match="PostgreSQL"):
+        server.start()
+    assert server.wait(15) == 1
+
+
+def test_merged_numbers() -> None:
+    """Each metric is described once, with the samples of every process."""
+    one = b'# HELP a A thing\n# TYPE a gauge\na 1.0\n# HELP b B\n# TYPE b counter\nb_total{x="{ y"} 2.0\n'
+    two = b'# HELP a A thing\n# TYPE a gauge\na 3.0\n# HELP b B\n# TYPE b counter\nb_total{x="{ y"} 4.0\n'
+    assert merged({1: two, 0: one}).decode().splitlines() == [
+        "# HELP a A thing",
+        "# TYPE a gauge",
+        'a{process="0"} 1.0',
+        'a{process="1"} 3.0',
+        "# HELP b B",
+        "# TYPE b counter",
+        'b_total{process="0",x="{ y"} 2.0',
+        'b_total{process="1",x="{ y"} 4.0',
+    ]
