@@ -22,6 +22,7 @@ SIZES = (100, 300, 1_000, 2_500, 5_000, 10_000, 15_000)
 TOLD = (1_000, 5_000, 15_000)  # with a table of their own
 SECONDS = 0.7
 TIMES = 3
+CORES = ("server's core", "load's core")
 
 
 class _Results:
@@ -30,11 +31,13 @@ class _Results:
     def __init__(self) -> None:
         self.each: list[float] = []  # µs of the server's core for a delivery
         self.rates: list[float] = []  # deliveries a second
+        self.kernel: list[float] = []  # of that, %
         self.busy: list[float] = []  # of the server's core, %
         self.load: list[float] = []  # of the load's core, %
 
-    def add(self, used: float, found: Round) -> None:
+    def add(self, used: float, kernel: float, found: Round) -> None:
         self.each.append(used / found.deliveries * 1e6)
+        self.kernel.append(kernel / used * 100)
         self.rates.append(found.deliveries / found.seconds)
         self.busy.append(used / found.seconds * 100)
         self.load.append(found.load_seconds / found.seconds * 100)
@@ -59,9 +62,11 @@ def run() -> Sequence[Table]:
             opened = size
             for _ in range(TIMES):
                 for kind, server, readers in sets:
-                    request, before = server.publish(None), machine.cpu_seconds(server.pid)
+                    request = server.publish(None)
+                    before, inside = machine.cpu_seconds(server.pid), machine.kernel_seconds(server.pid)
                     found = readers.call("broadcast", server.publisher, request, b"event: notification", SECONDS)
-                    results[size][kind].add(machine.cpu_seconds(server.pid) - before, found)
+                    used, kernel = machine.cpu_seconds(server.pid) - before, machine.kernel_seconds(server.pid) - inside
+                    results[size][kind].add(used, kernel, found)
         for _, _, readers in sets:
             readers.call("close")
     tables = [_table(size, results[size]) for size in TOLD]
@@ -73,17 +78,27 @@ def _table(size: int, results: dict[type[Server], _Results]) -> Table:
     each = {kind: Figure(found.each, " µs") for kind, found in results.items()}
     table = Table(
         f"Fan-out: one broadcast to {size:,} streams, server on one core",
-        ("", "to C", "to sse-starlette", "of the core, each", "deliveries/s", "server's core", "load's core"),
+        (
+            "",
+            "to C",
+            "to sse-starlette",
+            "of the core, each",
+            "in the kernel",
+            "deliveries/s",
+            "server's core",
+            "load's core",
+        ),
     )
     for kind, cost in each.items():
         found = results[kind]
-        busy, load = Figure(found.busy).median, Figure(found.load).median
+        kernel, busy, load = (Figure(values).median for values in (found.kernel, found.busy, found.load))
         table.rows.append(
             (
                 kind.name,
                 ratio(each[Limit], cost),
                 ratio(each[SseStarlette], cost),
                 str(cost),
+                f"{kernel:.0f} %",
                 str(Figure(found.rates)),
                 f"{busy:.0f} %",
                 f"{load:.0f} %",

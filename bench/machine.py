@@ -88,6 +88,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(time.clock_gettime(~one << 3 | 2) for one in family(pid))
 
 
+def kernel_seconds(pid: int) -> float:
+    """What of ``cpu_seconds`` was in kernel mode, in hundredths."""
+    ticks = sum(int(Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[12]) for one in family(pid))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def compiled(source: str, to: Path, *flags: str) -> Path:
     """One of the C files beside this one as a program in a folder."""
     program, text = to / Path(source).stem, Path(__file__).with_name(source)
