@@ -157,7 +157,6 @@ class Coalescer:
                 if slot is None:
                     continue
             if slot is None:
-                jobs.advance(job, progress, now=self._now())  # refuse before anything is held for it
                 if len(self._slots) >= MAX_SLOTS:
                     return await self._commit(tenant, _Slot(job), progress)
                 slot = self._slots[name] = _Slot(job)
@@ -209,12 +208,18 @@ class Coalescer:
         """Commit what is waiting, and ``progress`` with it; the caller has the lock."""
         earlier, together = slot.waiting, _joined(slot.waiting, progress)
         assert together is not None, "nobody commits nothing"
-        if progress is not None:
-            jobs.advance(slot.job, together, now=self._now())  # refuse before what is waiting is taken along
+        changed = None
+        if progress is not None:  # refuse before what is waiting is taken along
+            try:
+                changed = jobs.advance(slot.job, together, now=self._now())
+            except MilepostError:
+                if slot.timer is None:  # nothing was ever taken
+                    self._drop(name, slot)
+                raise
         slot.flying, slot.waiting = together, None
         self._open_window(name, slot)
         try:
-            return await self._commit(name[0], slot, together)
+            return await self._commit(name[0], slot, together, changed)
         except Unavailable:
             # what was acknowledged is kept and tried again when the next window closes
             slot.waiting = _joined(earlier, slot.waiting)
@@ -222,14 +227,16 @@ class Coalescer:
         finally:
             slot.flying = None
 
-    async def _commit(self, tenant: str, slot: _Slot, progress: jobs.Progress) -> Job:
+    async def _commit(self, tenant: str, slot: _Slot, progress: jobs.Progress, changed: Job | None = None) -> Job:
+        """Commit the slot's job with ``progress``, which makes ``changed`` of it."""
         for _ in range(TRIES):
-            changed = jobs.advance(slot.job, progress, now=self._now())
+            if changed is None:
+                changed = jobs.advance(slot.job, progress, now=self._now())
             try:
                 write = jobs.document(changed, self._policy, replaces=slot.job.rev)
                 stored = (await self._engine.commit(tenant, [write]))[0]
             except Conflict:
-                slot.job = await load_job(self._engine, tenant, slot.job.id)
+                slot.job, changed = await load_job(self._engine, tenant, slot.job.id), None
                 continue
             slot.job = replace(changed, rev=stored.revision)
             return slot.job
@@ -242,6 +249,9 @@ class Coalescer:
         slot.timer = asyncio.get_running_loop().call_later(WINDOW, self._window_over, name, slot)
 
     def _window_over(self, name: Name, slot: _Slot) -> None:
+        if slot.waiting is None and not slot.lock.locked():
+            self._drop(name, slot)
+            return
         task = asyncio.get_running_loop().create_task(self._flush(name, slot))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
