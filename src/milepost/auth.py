@@ -403,7 +403,7 @@ class Tickets:
 
     Held in memory by their SHA-256, at most ``MAX_TICKETS`` and ``MAX_TICKETS_PER_USER``; who asks beyond that gets
     ``RateLimited``, and no ticket of anybody else is dropped for it. Not promised: that a ticket works on another
-    process than the one that issued it.
+    process than the one that issued it; ``adopt`` and ``drop`` are for whoever promises that.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
@@ -447,6 +447,19 @@ class Tickets:
             return held.identity, ()
         kept = tuple(job for job in held.identity.jobs if job in held.only)
         return replace(held.identity, jobs=kept), held.only
+
+    def adopt(self, ticket: str, identity: Identity, only: tuple[str, ...], ends_at: float) -> None:
+        """Hold a ticket that another process issued, to be redeemed at once."""
+        self.drop(ticket)
+        self._held[_digest(ticket)] = _Ticket(identity, only, ends_at)
+        user = (identity.tenant, identity.user)
+        self._of_user[user] = self._of_user.get(user, 0) + 1
+
+    def drop(self, ticket: str) -> None:
+        """Forget a ticket that was used elsewhere."""
+        held = self._held.pop(_digest(ticket), None)
+        if held is not None:
+            self._uncount(held.identity)
 
     def _forget(self, now: float) -> None:
         while self._held:

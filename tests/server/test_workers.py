@@ -130,6 +130,25 @@ def _serving_or_none(server: Server) -> dict[str, float]:
         return {}
 
 
+def test_a_ticket_counts_at_any_process_once(start: Callable[..., Server]) -> None:
+    """A ticket of one process opens a stream at whichever is asked, and then nowhere any more."""
+    server = start()
+    me = server.someone()
+    for _ in range(12):
+        ticket = me.post("/tickets")["ticket"]
+        with server.stream(f"/stream?ticket={ticket}") as stream:
+            stream.until("live")
+        for _ in range(3):
+            with server.stream(f"/stream?ticket={ticket}") as again:
+                assert again.status == 401
+    narrowed = me.post("/tickets", {"jobs": ["j1"]})["ticket"]
+    me.job("j1")
+    me.job("j2")
+    with server.stream(f"/stream?ticket={narrowed}") as stream:
+        told = stream.until("live")
+        assert [event.json["job"]["id"] for event in told if event.name == "job"] == ["j1"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all(start: Callable[..., Server], number: signal.Signals) -> None:
     """Told to stop, every process says goodbye to its streams and ends, and the parent with 0."""

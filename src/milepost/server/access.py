@@ -46,7 +46,7 @@ async def identify(connection: HTTPConnection, services: Services, *, stream: bo
     if len(headers) + len(in_url) > 1 or any(len(query.getlist(name)) > 1 for name in in_url):
         raise Unauthenticated("The request carries more than one credential.", code="token_malformed")
     if in_url == ["ticket"]:
-        return Asker(*services.tickets.redeem(query["ticket"]))
+        return Asker(*await services.tickets.redeem(query["ticket"]))
     cookie = None if headers or in_url else connection.cookies.get(services.settings.cookie_name)
     if services.verifier is None or not (headers or in_url or cookie):
         raise Unauthenticated

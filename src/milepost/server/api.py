@@ -220,7 +220,7 @@ async def batch(request: Request) -> Response:
 async def ticket(request: Request) -> Response:
     """A one-time ticket for ``?ticket=`` on a stream, for clients that can send neither header nor cookie."""
     services, identity, body = await _asked(request)
-    text, seconds = services.tickets.issue(identity, parse(TicketFor, body).jobs)
+    text, seconds = await services.tickets.issue(identity, parse(TicketFor, body).jobs)
     return _json({"ticket": text, "expires_in": seconds}, 201)
 
 

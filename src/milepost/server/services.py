@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from starlette.requests import HTTPConnection
 
-from milepost.auth import Tickets, Verifier
+from milepost.auth import Verifier
+from milepost.bridge import Bridge
 from milepost.engine import Engine, Write
 from milepost.engines import open_engine
 from milepost.errors import Conflict
@@ -21,11 +22,10 @@ from milepost.queries import Queries
 from milepost.server.limits import Admission
 from milepost.server.metrics import Metrics
 from milepost.server.siblings import Siblings
+from milepost.server.tickets import SYSTEM_TENANT, TicketOffice
 from milepost.settings import Settings
 from milepost.wire import CursorSeal
 
-# no token can name this tenant: "!" is not in an id
-SYSTEM_TENANT: Final = "!system"
 SEAL_KEY: Final = "seal"
 
 Authenticate = Callable[[HTTPConnection], Identity | Awaitable[Identity | None] | None]
@@ -38,16 +38,17 @@ class Services:
     ledger: Ledger
     queries: Queries
     seal: CursorSeal
+    tickets: TicketOffice
 
     def __init__(self, settings: Settings, engine: Engine | None, authenticate: Authenticate | None) -> None:
         self.settings = settings
         self.sign_in = authenticate
         self._given = engine
         self.verifier = Verifier(settings) if settings.secret or settings.jwt_public_key or settings.jwks_url else None
-        self.tickets = Tickets()
         self.admission = Admission(settings)
         self.metrics = Metrics()
         self.siblings: Siblings | None = None
+        self.bridge: Bridge | None = None
         self.draining = False
         self._starting = asyncio.Lock()
         self.started = False
@@ -61,6 +62,7 @@ class Services:
                 return
             settings = self.settings
             self.engine = self.metrics.measured(self._given or open_engine(settings.engine))
+            self.tickets = TicketOffice(self.engine)
             self.seal = CursorSeal(await _seal_key(self.engine))
             self.ledger = Ledger(
                 self.engine,
@@ -78,7 +80,10 @@ class Services:
             self.leases = Leases(self.ledger, self.engine, self.ledger.policy)
             await self.hub.start()
             await self.leases.start()
-            self.metrics.watch(self.hub.stats, self.leases)
+            if settings.bridge is not None:
+                self.bridge = Bridge(settings.bridge, self.ledger)
+                await self.bridge.start()
+            self.metrics.watch(self.hub.stats, self.leases, self.bridge)
             self.started = True
 
     async def numbers(self) -> bytes:
@@ -97,6 +102,8 @@ class Services:
             return
         self.started = False
         self.draining = True
+        if self.bridge is not None:
+            await self.bridge.stop()
         await self.leases.stop()
         await self.hub.stop()
         await self.ledger.close()
