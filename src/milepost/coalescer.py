@@ -21,6 +21,7 @@ from milepost.errors import Conflict, MilepostError, NotFound, Unavailable
 from milepost.model import Job
 
 WINDOW: Final = 0.05
+KEPT: Final = 1.0  # a job is remembered so long after its window: whoever reports does so again, without a read of it
 TRIES: Final = 30  # a commit that meets a conflict looks again this often
 MAX_SLOTS: Final = 10_000  # jobs whose progress is held back at once; beyond that it is committed as it comes
 
@@ -51,6 +52,7 @@ class _Slot:
     job: Job
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     open_until: float = 0.0
+    kept: bool = False  # nothing is held back any more
     flying: jobs.Progress | None = None
     waiting: jobs.Progress | None = None
     timer: asyncio.TimerHandle | None = None
@@ -244,13 +246,18 @@ class Coalescer:
 
     def _open_window(self, name: Name, slot: _Slot) -> None:
         slot.open_until = time.monotonic() + WINDOW
+        slot.kept = False
         if slot.timer is not None:
             slot.timer.cancel()
         slot.timer = asyncio.get_running_loop().call_later(WINDOW, self._window_over, name, slot)
 
     def _window_over(self, name: Name, slot: _Slot) -> None:
         if slot.waiting is None and not slot.lock.locked():
-            self._drop(name, slot)
+            if slot.kept:
+                self._drop(name, slot)
+            else:
+                slot.kept = True
+                slot.timer = asyncio.get_running_loop().call_later(KEPT, self._window_over, name, slot)
             return
         task = asyncio.get_running_loop().create_task(self._flush(name, slot))
         self._flushes.add(task)
