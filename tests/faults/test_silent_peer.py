@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -26,22 +27,28 @@ while data := s.recv(65536):
 """
 
 
+# of this run alone, since whatever runs beside it on the machine shares the names and the addresses
+RUN = os.getpid()
+OURS, THEIRS = (f"10.213.{RUN % 250}.{RUN // 250 % 60 * 4 + host}" for host in (1, 2))
+CABLE = f"mp{RUN}"
+
+
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
 
 
 @pytest.fixture
 def network() -> Iterator[str]:
-    """A network namespace joined to ours by a cable; its name. Ours is 10.213.77.1, its is 10.213.77.2."""
-    name = "milepost-test"
+    """A network namespace joined to ours by a cable; its name. This end is OURS, the other THEIRS."""
+    name = f"milepost-{RUN}"
     _clear(name)
     _ip("netns", "add", name)
     try:
-        _ip("link", "add", "milepost0", "type", "veth", "peer", "name", "milepost1", "netns", name)
-        _ip("addr", "add", "10.213.77.1/30", "dev", "milepost0")
-        _ip("link", "set", "milepost0", "up")
-        _ip("-n", name, "addr", "add", "10.213.77.2/30", "dev", "milepost1")
-        _ip("-n", name, "link", "set", "milepost1", "up")
+        _ip("link", "add", CABLE, "type", "veth", "peer", "name", "there", "netns", name)
+        _ip("addr", "add", f"{OURS}/30", "dev", CABLE)
+        _ip("link", "set", CABLE, "up")
+        _ip("-n", name, "addr", "add", f"{THEIRS}/30", "dev", "there")
+        _ip("-n", name, "link", "set", "there", "up")
         yield name
     finally:
         _clear(name)
@@ -49,18 +56,18 @@ def network() -> Iterator[str]:
 
 def _clear(name: str) -> None:
     """The cable first: the kernel takes its time to pull it out of a namespace that is going away."""
-    for words in (["link", "del", "milepost0"], ["netns", "del", name]):
+    for words in (["link", "del", CABLE], ["netns", "del", name]):
         subprocess.run(["ip", *words], check=False, capture_output=True, timeout=10)
 
 
 @pytest.mark.timeout(120)
 def test_a_peer_that_dies_silently_is_released_within_half_a_minute(tmp_path: Path, network: str) -> None:
     """Packets of the reader vanish, nothing says goodbye: its stream is released within 30 s."""
-    server = Server(tmp_path, host="10.213.77.1")
+    server = Server(tmp_path, host=OURS)
     server.start()
     try:
         reader = subprocess.Popen(
-            ["ip", "netns", "exec", network, sys.executable, "-c", READER, "10.213.77.1", str(server.port), token()],
+            ["ip", "netns", "exec", network, sys.executable, "-c", READER, OURS, str(server.port), token()],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -68,7 +75,7 @@ def test_a_peer_that_dies_silently_is_released_within_half_a_minute(tmp_path: Pa
             assert reader.stdout is not None
             assert reader.stdout.readline() == "live\n"
             assert server.streams == 1
-            _ip("-n", network, "route", "add", "blackhole", "10.213.77.1/32")
+            _ip("-n", network, "route", "add", "blackhole", f"{OURS}/32")
             gone = time.monotonic()
             wait_until(lambda: server.streams == 0, seconds=RELEASED_WITHIN + 5, what="the stream is released")
             assert time.monotonic() - gone <= RELEASED_WITHIN
