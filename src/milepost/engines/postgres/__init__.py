@@ -239,7 +239,7 @@ class PostgresEngine:
         return here
 
     def _is_own(self, pid: int) -> bool:
-        return any(pid in here.writer.pids for here in list(self._loops.values()))
+        return any(pid == here.writer.pid for here in list(self._loops.values()))
 
     def _tell(self, heads: Mapping[str, int]) -> None:
         """A group is stored: everyone who listens in this process hears of it, on their own loops."""

@@ -60,7 +60,7 @@ class Writer:
 
     server: Server
     tell: Callable[[Mapping[str, int]], None]
-    pids: set[int] = field(default_factory=set)  # the backends whose notifications are of our own commits
+    pid: int = 0  # of the backend whose notifications are of our own commits
     _queue: collections.deque[Task] = field(default_factory=collections.deque)
     _session: Session | None = None
     _work: asyncio.Task[None] | None = None
@@ -165,7 +165,7 @@ class Writer:
             except Lost:
                 pass
         self._session = await self.server.connect()
-        self.pids.add(self._session.pid)
+        self.pid = self._session.pid
         return self._session, await self._session.use(begin(self._session, tasks, outbox))
 
     async def _finish(self, session: Session, tasks: Sequence[Task], plan: Plan, outbox: Outbox | None) -> None:
