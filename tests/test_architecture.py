@@ -28,7 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "psycopg": ("engines.postgres",),
     "pydantic_settings": ("settings",),
     "pytest": ("testing",),
-    "redis": ("engines.redis",),
+    "redis": ("engines.redis", "bridge"),
     "rich": ("cli",),
     "sqlalchemy": ("engines.postgres",),
     "starlette": ("server", "integrations.fastapi"),

@@ -63,6 +63,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "workers": "Processes that share the port and the store.",
         "admin_host": "Address of the admin listener, which asks for no token: loopback only.",
         "admin_port": "Its port. Without it there is no admin listener.",
+        "bridge": "A file that maps existing Redis channels onto jobs.",
     },
     "Who may come in": {
         "secret": "Shared secret of HS256, at least 32 bytes. Better in the environment, where ps does not show it.",

@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64)
     admin_host: str = "127.0.0.1"
     admin_port: int | None = Field(None, ge=0, le=65535)  # None: no admin listener
+    bridge: str | None = None  # the file that maps existing Redis channels onto jobs
 
     # streams
     heartbeat_seconds: Seconds = 15.0
@@ -266,6 +267,7 @@ class Settings(BaseSettings):
             *self._key_problems(),
             *self._listener_problems(),
             *self._worker_problems(),
+            *self._bridge_problems(),
             *_origin_problems("ALLOWED_ORIGINS", self.allowed_origins),
             *_origin_problems("ALLOWED_LINK_ORIGINS", self.allowed_link_origins, https_only=True),
             *(f"KINDS: {name!r} cannot be a kind of job" for name in self.kinds if not is_id(name)),
@@ -312,6 +314,17 @@ class Settings(BaseSettings):
             return ["WORKERS: SQLite is served from one process; several need PostgreSQL or Redis"]
         if not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
             return ["WORKERS: this system lets one process have the port"]
+        return []
+
+    def _bridge_problems(self) -> list[str]:
+        if self.bridge is None:
+            return []
+        from milepost.bridge import checked
+
+        try:
+            checked(self.bridge)
+        except Invalid as error:
+            return [f"BRIDGE: {error.message}"]
         return []
 
     def _listener_problems(self) -> list[str]:

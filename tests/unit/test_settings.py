@@ -54,7 +54,7 @@ DEFAULTS = {
     "notification_retention": 7776000,
     "drain_seconds": 20,
 }
-BEYOND = {"jwt_audience", "jwt_issuer", "stream_tenants", "stream_users", "kinds", "tenants"}
+BEYOND = {"bridge", "jwt_audience", "jwt_issuer", "stream_tenants", "stream_users", "kinds", "tenants"}
 
 
 def test_names_and_defaults_are_the_contracts() -> None:

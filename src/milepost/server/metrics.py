@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from milepost.bridge import Bridge
 from milepost.delivery import HubStats
 from milepost.engine import Document, Engine, Page, Write
 from milepost.leases import Leases, Tally
@@ -70,13 +71,16 @@ class Metrics(Collector):
         self._requests: dict[str, dict[str, int]] = {}
         self._hub = HubStats()
         self._tally = Tally()
+        self._bridged: Mapping[str, int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def watch(self, hub: HubStats, leases: Leases) -> None:
-        """Tell of this hub and these leases from now on."""
+    def watch(self, hub: HubStats, leases: Leases, bridge: Bridge | None = None) -> None:
+        """Tell of this hub, these leases and this bridge from now on."""
         self._hub, self._tally = hub, leases.tally
+        if bridge is not None:
+            self._bridged = bridge.messages
         hub.on_close = self.stream_seconds.observe
 
     def measured(self, engine: Engine) -> Engine:
@@ -119,6 +123,7 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "milepost_jobs_timed_out", "Jobs failed for silence or a deadline", self._tally.failed
         )
+        yield _labelled("milepost_bridge_messages", "Messages of the bridge", "outcome", self._bridged.items())
         requests = CounterMetricFamily("milepost_http_requests", "Requests answered", labels=["route", "status"])
         for route, counts in self._requests.items():
             for status, count in counts.items():
