@@ -121,6 +121,8 @@ class Listener:
             with contextlib.suppress(Unavailable, psycopg.Error):
                 self._session = await self._server.connect()
                 await self._listen(self._session)
+            if self._session is not None:
+                self.tell((None,))  # who looks now learns that the store is away, and can say so to its readers
             self.let_go()
             await asyncio.sleep(random.uniform(*AGAIN_SECONDS))
 
