@@ -7,7 +7,9 @@ import inspect
 import socket
 import time
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import orjson
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -66,6 +68,54 @@ def test_a_pipelined_request_behind_a_stream_is_not_mixed_into_it(me: Client) ->
         assert stream.until("notification")[-1].json["notification"]["title"] == "still here"
 
 
+def _publish(me: Client, title: str, *headers: str) -> bytes:
+    body = orjson.dumps({"user": me.user, "title": title})
+    lines = (
+        "POST /api/notifications HTTP/1.1",
+        "host: x",
+        f"authorization: Bearer {me.token}",
+        f"content-length: {len(body)}",
+        *headers,
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def _answer(come: BinaryIO) -> tuple[bytes, dict[bytes, bytes], Any]:
+    """The next answer on a connection: its first line, its headers, its JSON."""
+    first = come.readline().strip()
+    headers = dict(line.strip().split(b": ", 1) for line in iter(come.readline, b"\r\n"))
+    return first, headers, orjson.loads(come.read(int(headers[b"content-length"])))
+
+
+def test_requests_sent_on_without_waiting_are_answered_in_order(me: Client) -> None:
+    """Three publishes in one packet: each is stored and answered whole, in order, and the connection stays open."""
+    titles = ["one", "two", "three"]
+    with (
+        socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection,
+        connection.makefile("rb") as come,
+    ):
+        connection.sendall(b"".join(_publish(me, title) for title in titles))
+        for title in titles:
+            first, headers, body = _answer(come)
+            assert (first, body["notification"]["title"]) == (b"HTTP/1.1 201 Created", title)
+            assert headers.keys() == {b"date", b"content-length", b"content-type", b"cache-control"}
+        connection.sendall(_publish(me, "four"))
+        assert _answer(come)[2]["notification"]["title"] == "four"
+
+
+def test_who_asks_for_the_end_of_the_connection_gets_it(me: Client) -> None:
+    """With ``Connection: close`` the answer says so and is whole, and the connection ends behind it."""
+    with (
+        socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection,
+        connection.makefile("rb") as come,
+    ):
+        connection.sendall(_publish(me, "last", "connection: close"))
+        first, headers, body = _answer(come)
+        assert (first, headers[b"connection"]) == (b"HTTP/1.1 201 Created", b"close")
+        assert body["notification"]["title"] == "last"
+        assert come.read() == b""
+
+
 async def test_uvicorn_is_the_one_that_was_looked_at() -> None:
     """All that the hand-over reaches into is there. If not: read it again, then move the range of versions."""
 
@@ -79,5 +129,7 @@ async def test_uvicorn_is_the_one_that_was_looked_at() -> None:
     text = inspect.getsource(RequestResponseCycle)
     for used in ("self.disconnected", "self.chunked_encoding", "self.response_complete", "self.transport.write("):
         assert used in text, used
+    for used in ("response_started", "keep_alive", "default_headers", "message_event.set()", "on_response()"):
+        assert f"self.{used}" in text, f"HandoffProtocol.answer uses {used}"
     made = inspect.getsource(HttpToolsProtocol.connection_made)
     assert made.count("self.") == 10, "HandoffProtocol.connection_made stands in its place"
