@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +18,8 @@ import pytest
 from milepost.engine import Engine, Question
 from milepost.engines import open_engine
 from milepost.engines.postgres import PostgresEngine
-from milepost.engines.postgres.writer import Task, begin
+from milepost.engines.postgres.session import SQL
+from milepost.engines.postgres.writer import Task, Writer, begin
 from milepost.errors import Unavailable
 from milepost.model import Cursor
 from milepost.testing import wait_until
@@ -415,3 +417,44 @@ async def _until_there(engine: Engine, key: str) -> None:
         return (await engine.get("t", [key]))[0] is not None
 
     await wait_until(there)
+
+
+# --- bugs that are planted, to see that the tests above would catch them ---------------------------------------------
+
+
+async def test_planted_bare_sequence(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revisions from a sequence, as many would draw them: readers pass over commits that come late, and it shows."""
+    database = postgres_server.new_database()
+    url = postgres_server.url(database)
+    async with opened(url, url, url, url, url) as engines:
+        await engines[0].heads(["t"])
+        postgres_server.execute("CREATE SEQUENCE milepost.bare", database)
+        postgres_server.execute("INSERT INTO milepost.tenant (name) VALUES ('t')", database)
+        bare = "nextval('milepost.bare') - 1"
+        monkeypatch.setitem(SQL, "lock", SQL["lock"].replace("t.head", bare).replace("FOR UPDATE", ""))
+        monkeypatch.setitem(SQL, "grow", SQL["grow"].replace("= n.head", "= greatest(t.head, n.head)"))
+        traffic = Traffic(engines[:4], engines[4])
+        async with traffic.running():
+            await wait_until(lambda: len(traffic.acknowledged) > 300, seconds=30)
+        with pytest.raises(AssertionError):
+            await traffic.check()
+
+
+async def test_planted_retry(postgres_server: PostgresServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that repeats a commit whose answer was lost stores it twice, which its revisions tell."""
+    database = postgres_server.new_database()
+    store = Writer._store  # noqa: SLF001
+
+    async def again(self: Writer, *todo: Any) -> None:
+        try:
+            await store(self, *todo)
+        except Unavailable:
+            await store(self, *todo)
+
+    monkeypatch.setattr(Writer, "_store", again)
+    async with opened(postgres_server.url(database, port=proxy.port), postgres_server.url(database)) as (far, near):
+        await far.commit("t", [write("warm")])
+        proxy.lose_reply(b"body-of-it")
+        (it,) = await far.commit("t", [write("lost", body=b"body-of-it")])
+        assert it.revision == 3
+        assert (await start(near)).revision == 3

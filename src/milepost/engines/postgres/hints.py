@@ -2,7 +2,7 @@
 
 One session listens per event loop, however many hints are open. A notification says only that something grew; which
 tenants it was is read from their rows. Notifications that are lost cost a second, a session that is lost likewise:
-after every new one the first hint is "look at everything".
+when one is lost, and when there is a new one, the hint is "look at everything".
 """
 
 from __future__ import annotations
