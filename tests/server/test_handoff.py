@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+import pytest
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -68,6 +70,15 @@ def test_a_pipelined_request_behind_a_stream_is_not_mixed_into_it(me: Client) ->
         assert stream.until("notification")[-1].json["notification"]["title"] == "still here"
 
 
+@pytest.fixture(scope="module")
+def producer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Somebody on a server without foreign origins, whose answers nothing stands before: they go out in one write."""
+    made = Server(tmp_path_factory.mktemp("alone"))
+    made.start()
+    yield made.someone("u7", "default", "produce consume")
+    made.close()
+
+
 def _publish(me: Client, title: str, *headers: str) -> bytes:
     body = orjson.dumps({"user": me.user, "title": title})
     lines = (
@@ -87,33 +98,49 @@ def _answer(come: BinaryIO) -> tuple[bytes, dict[bytes, bytes], Any]:
     return first, headers, orjson.loads(come.read(int(headers[b"content-length"])))
 
 
-def test_requests_sent_on_without_waiting_are_answered_in_order(me: Client) -> None:
+def test_requests_sent_on_without_waiting_are_answered_in_order(producer: Client) -> None:
     """Three publishes in one packet: each is stored and answered whole, in order, and the connection stays open."""
     titles = ["one", "two", "three"]
     with (
-        socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", producer.server.port), timeout=10) as connection,
         connection.makefile("rb") as come,
     ):
-        connection.sendall(b"".join(_publish(me, title) for title in titles))
+        connection.sendall(b"".join(_publish(producer, title) for title in titles))
         for title in titles:
             first, headers, body = _answer(come)
             assert (first, body["notification"]["title"]) == (b"HTTP/1.1 201 Created", title)
             assert headers.keys() == {b"date", b"content-length", b"content-type", b"cache-control"}
-        connection.sendall(_publish(me, "four"))
+        connection.sendall(_publish(producer, "four"))
         assert _answer(come)[2]["notification"]["title"] == "four"
 
 
-def test_who_asks_for_the_end_of_the_connection_gets_it(me: Client) -> None:
+def test_who_asks_for_the_end_of_the_connection_gets_it(producer: Client) -> None:
     """With ``Connection: close`` the answer says so and is whole, and the connection ends behind it."""
     with (
-        socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", producer.server.port), timeout=10) as connection,
         connection.makefile("rb") as come,
     ):
-        connection.sendall(_publish(me, "last", "connection: close"))
+        connection.sendall(_publish(producer, "last", "connection: close"))
         first, headers, body = _answer(come)
         assert (first, headers[b"connection"]) == (b"HTTP/1.1 201 Created", b"close")
         assert body["notification"]["title"] == "last"
         assert come.read() == b""
+
+
+def test_what_is_written_at_once_is_counted_like_any_answer(producer: Client) -> None:
+    """The routes that are answered in one write are in the metrics with their class of status."""
+    names = [
+        f'milepost_http_requests_total{{route="{route}",status="2xx"}}'
+        for route in ("/api/jobs", "/api/jobs/{job_id}", "/api/changes")
+    ]
+    job = producer.post("/jobs", {"title": "Import"})["job"]["id"]
+    producer.patch(f"/jobs/{job}", {"by": 1})
+    producer.get("/changes")
+    before = [producer.server.metric(name) for name in names]
+    producer.post("/jobs", {"title": "Import"})
+    producer.patch(f"/jobs/{job}", {"by": 1})
+    producer.get("/changes")
+    assert [producer.server.metric(name) for name in names] == [count + 1 for count in before]
 
 
 async def test_uvicorn_is_the_one_that_was_looked_at() -> None:
