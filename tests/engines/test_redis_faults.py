@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from milepost.engine import Engine
 from milepost.errors import Unavailable
@@ -212,6 +213,26 @@ async def test_connections_cut(server: RedisServer, proxy: Proxy) -> None:
                 assert len(await engines[0].heads(["t"])) == 1
         assert not traffic.in_doubt
         await traffic.check()
+
+
+async def test_connections_cut_under_uvloop(server: RedisServer, proxy: Proxy) -> None:
+    """On the event loop of the server, which speaks of ended connections in its own way, nothing is noticed either."""
+
+    async def run() -> None:
+        async with opened(url(proxy)) as (engine,), engine.hints() as hints:
+            for n in range(5):
+                await engine.commit("t", [write("a"), write(f"k{n}")])
+                assert await engine.get("t", ["b"]) == [None]
+                proxy.cut()
+                assert await asyncio.wait_for(anext(hints), RECOVERED) in ("t", None)
+            proxy.refuse()
+            with pytest.raises(Unavailable):
+                await engine.commit("t", [write("b")])
+            proxy.heal()
+            await until_it_works(lambda: engine.commit("t", [write("b")]))
+
+    await asyncio.to_thread(uvloop.run, run())
+    assert server.do("HGET", "mp:{t}", "head") == b"11"
 
 
 async def test_cut_and_heal(server: RedisServer, proxy: Proxy) -> None:

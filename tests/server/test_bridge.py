@@ -15,6 +15,7 @@ from milepost.errors import Invalid
 from milepost.mapping import read_file, understand
 from milepost.settings import Settings
 from tests.engines.redis_server import RedisServer, running_redis
+from tests.faults.proxy import proxy_to
 from tests.server.process import Server, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bom" / "bridge.toml"
@@ -192,6 +193,28 @@ def test_redis_away(bridged: Server, redis: RedisServer) -> None:
     again.publish("9", progress(2))
     until(bridged, "9", current=2)
     again.close()
+
+
+def test_engine_away(tmp_path: Path, redis: RedisServer, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published while the engine is away is applied when it is back: the newest progress, and every end."""
+    monkeypatch.setenv("BOM_REDIS_URL", redis.url)
+    with running_redis(tmp_path / "engine") as engine, proxy_to(engine.port) as proxy:
+        server = Server(tmp_path, bridge=str(EXAMPLE), engine=f"redis://127.0.0.1:{proxy.port}")
+        server.start()
+        try:
+            listening(redis)
+            worker.publish("1", progress(1))
+            until(server, "1", current=1)
+            proxy.refuse()
+            for n in range(500):
+                worker.publish("1", progress(2 + n // 63))
+            worker.publish("2", progress(3, errors=2))
+            worker.publish("2", {"event": "enrichment.failed", "data": {"error": "stopped"}})
+            proxy.heal()
+            until(server, "1", current=9)
+            assert until(server, "2", state="failed")["counters"] == {"enriched": 1, "error": 2}
+        finally:
+            server.close()
 
 
 def test_one_of_several(bridged: Server, redis: RedisServer, worker: Worker, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 
 from milepost.engines.redis.address import CHANNEL, Address, away
 from milepost.engines.redis.client import Client
-from milepost.errors import Unavailable
 
 OPEN_SECONDS: Final = 1.8
 SILENCE_SECONDS: Final = 2.0  # after which the other end is asked whether it is still there
@@ -89,7 +88,7 @@ class Hints(AsyncIterator[str | None]):
                         self._add(None)
                         pause = PAUSE_SECONDS[0]
                     await self._hear()
-                except (Unavailable, RedisError, OSError):
+                except Exception:  # noqa: BLE001 — uvloop says RuntimeError of a connection that is gone, for one
                     await self._drop()
                     self._client.forget()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -120,5 +119,5 @@ class Hints(AsyncIterator[str | None]):
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(RedisError, OSError, RuntimeError):
                 await connection.disconnect(nowait=True)

@@ -131,7 +131,7 @@ class Link:
             await self._drop()
             _fail(batch, error)
             return
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 — uvloop says RuntimeError of a connection that is gone, for one
             await self._drop()
             said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
             _fail(batch, Lost(f"Redis at {self.node} does not answer: {said}"))
@@ -180,7 +180,7 @@ class Link:
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(RedisError, OSError, RuntimeError):
                 await connection.disconnect(nowait=True)
 
 
