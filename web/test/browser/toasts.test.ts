@@ -118,7 +118,11 @@ test('at most five at a time; the others come, in their order, as places become 
   for (const id of 'abcde') await job(server.do, client, id);
   for (const id of 'fg') {
     client.job(id).track();
-    await server.do({ put: { id, title: `Job ${id}`, state: 'running', current: 1, total: 2 } });
+    // Both may come in one frame; their order is that of their creation.
+    const created_at = `2027-01-01T00:00:0${id === 'f' ? 1 : 2}Z`;
+    await server.do({
+      put: { id, title: `Job ${id}`, state: 'running', current: 1, total: 2, created_at },
+    });
   }
   await until(() => client.jobs.getSnapshot().length === 7);
   await pause(100);
@@ -334,7 +338,7 @@ test('a toast that is open here tells the end, though another tab has told and c
   const { client, server } = setup({}, { storage });
   await job(server.do, client, 'a');
   // As another tab of this user does when its toast has left.
-  client.memory.claim('job:a:1:end');
+  void client.memory.claim('job:a:1:end');
   await server.do({ put: { id: 'a', state: 'completed', attempt: 1 } });
   await until(() => toasts()[0]?.dataset.tone === 'success');
 });
