@@ -124,7 +124,9 @@ def test_signed_out(visit: Visit, proxy: FaultProxy) -> None:
 
 @pytest.mark.parametrize("rung", ["poll", "long-poll"])
 def test_a_hidden_tab_asks_for_nothing(visit: Visit, casefile: Casefile, rung: str) -> None:
-    """While another tab polls on and on, the hidden one asks for nothing; shown again it catches up at once."""
+    """While another tab polls on and on, the hidden one asks for nothing. Shown again it catches up at once, from the
+    other; alone it goes on asking, except while it is hidden.
+    """
     visitor = visit(options={"timing": {**TIMING, "longPoll": 150}, "transports": [rung]})
     shown = visitor.tab()
     expect(visitor.notice).to_contain_text("polling")
@@ -141,4 +143,11 @@ def test_a_hidden_tab_asks_for_nothing(visit: Visit, casefile: Casefile, rung: s
     expect(hidden.locator(".milepost-badge")).to_be_hidden()
     show(hidden, "visible")
     expect(hidden.locator(".milepost-badge")).to_have_text("1")
-    assert len(under_way) > before
+    assert len(under_way) == before
+    shown.close()
+    until(lambda: hidden.evaluate("1") and len(under_way) > before)
+    show(hidden, "hidden")
+    until(lambda: hidden.evaluate("client.connection.getSnapshot().status") == "idle")
+    casefile.notify(visitor.id, "While hidden", level="info")
+    show(hidden, "visible")
+    expect(hidden.locator(".milepost-badge")).to_have_text("2")

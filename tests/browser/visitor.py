@@ -61,7 +61,8 @@ class Visitor:
     def close(self) -> None:
         """Leave. Nothing was logged, thrown or answered with a 5xx but what the test expected."""
         self.context.close()
-        assert [noise for noise in self._noise if not any(re.search(one, noise) for one in self._expected)] == []
+        heard = [noise for noise in self._noise if not any(re.search(one, noise) for one in self._expected)]
+        assert heard == [], heard
 
     # --- what there is on the page ----------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ const bundle = (entry, fileName, format) =>
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 await bundle('src/index.ts', 'index.js', 'es');
+await bundle('src/share/index.ts', 'share.js', 'es');
 await bundle('src/ui/index.ts', 'ui.js', 'es');
 await bundle('src/browser.ts', 'milepost.js', 'iife');
 await bundle('src/browser.ts', 'milepost.mjs', 'es');

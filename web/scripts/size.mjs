@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
-const BUDGETS = { 'src/index.ts': 9000, 'src/ui/index.ts': 6000 };
+// 9 kB of 1,024 bytes for the core; sharing between tabs is an entry of its own.
+const BUDGETS = { 'src/index.ts': 9216, 'src/share/index.ts': 1200, 'src/ui/index.ts': 6000 };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 for (const [entry, budget] of Object.entries(BUDGETS)) {

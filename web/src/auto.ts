@@ -1,5 +1,6 @@
 import { createClient } from './core/client.ts';
 import type { Client } from './core/types.ts';
+import { shareTabs } from './share/index.ts';
 import { attachBell } from './ui/bell.ts';
 import { attachConnection } from './ui/connection.ts';
 import { attachDomEvents } from './ui/dom-events.ts';
@@ -17,6 +18,7 @@ export function auto(script: Element | null): Client | undefined {
   const { userKey, loginUrl } = script.dataset;
   const client = createClient({
     baseUrl: new URL('.', script.src),
+    share: shareTabs,
     ...(userKey && { userKey }),
     ...(loginUrl && { loginUrl }),
   });

@@ -1,4 +1,5 @@
 import { pageLifecycle } from '../lifecycle/lifecycle.ts';
+import type { Share } from '../share/share.ts';
 import { createVault } from '../storage/storage.ts';
 import { createJobs, type Jobs } from '../store/jobs.ts';
 import { createNotifications } from '../store/notifications.ts';
@@ -33,6 +34,13 @@ export const TIMING: Timing = {
 
 const SAVE_EVERY_MS = 1000;
 
+/** Every tab connects for itself. */
+const alone: Share = ({ lead, poke }) => ({
+  leads: true,
+  join: lead,
+  poke,
+});
+
 export function createClient(options: ClientOptions = {}): Client {
   const { lifecycle, fetch } = {
     fetch: (...call: Parameters<typeof globalThis.fetch>) => globalThis.fetch(...call),
@@ -56,8 +64,11 @@ export function createClient(options: ClientOptions = {}): Client {
     if (options.debug) console.debug(`[milepost] ${what}`, detail);
   };
 
-  const vault = createVault(options.storage, options.userKey ?? 'default', (id) =>
-    jobs.release(id),
+  const vault = createVault(
+    options.storage,
+    options.userKey ?? 'default',
+    (id) => jobs.release(id),
+    async (id) => tabs.first?.(id) ?? true,
   );
 
   /** What this page holds in memory: only from here may it resume. */
@@ -72,7 +83,7 @@ export function createClient(options: ClientOptions = {}): Client {
     flush();
     clearTimeout(saving);
     saving = undefined;
-    if (mark) vault.cursor = mark;
+    if (mark && tabs.leads) vault.cursor = mark;
     jobs.save();
   }
   function saveSoon(): void {
@@ -94,7 +105,11 @@ export function createClient(options: ClientOptions = {}): Client {
       emit('job.settled', job);
     },
   });
-  const notifications = createNotifications(http, () => cursor);
+  const notifications = createNotifications(
+    http,
+    () => cursor,
+    (unread, asOf) => receive({ type: 'heartbeat', cursor: null, unread, asOf }),
+  );
 
   /** Unless it has been read meanwhile, on another device. */
   function tellCreated(id: string): void {
@@ -116,7 +131,7 @@ export function createClient(options: ClientOptions = {}): Client {
         // A later revision of it is only its read mark.
         if (fresh.rev === fresh.seq && reaches(at, mark) && !reaches(mark, at))
           onFrame(() => tellCreated(fresh.id));
-        if (unread === null && live) notifications.recount();
+        if (unread === null && live && tabs.leads) notifications.recount();
         break;
       }
       case 'inbox':
@@ -144,30 +159,74 @@ export function createClient(options: ClientOptions = {}): Client {
     saveSoon();
   }
 
-  const pauses = new Set<{ readonly reason: string }>();
-  const connection = createStore<ConnectionState>(() =>
-    describe(
-      connector.session,
-      policy,
-      [...pauses].map(({ reason }) => reason),
-    ),
-  );
+  /** From the connection of this tab, for all of them. */
+  function receive(delivery: Delivery): void {
+    deliver(delivery);
+    tabs.tell?.([delivery]);
+  }
+
+  const connector: Connector = createConnector({
+    http,
+    policy,
+    shouldRetry: options.shouldRetry,
+    cursor: () => cursor,
+    busy: jobs.busy,
+    deliver: receive,
+    changed,
+  });
+
+  const pauses = new Map<object, string>();
+  const connection = createStore<ConnectionState>(() => ({
+    ...describe(connector.session, policy, [...pauses.values()]),
+    ...tabs.shown?.(),
+  }));
   const announce = () => emit('connection.changed', connection.getSnapshot());
+  function show(): void {
+    connection.invalidate();
+    onFrame(announce);
+  }
+
+  const tabs = (options.share ?? alone)({
+    // Without a key, two tabs might be of two users.
+    name: options.userKey && base + options.userKey,
+    isVisible: lifecycle.isVisible,
+    held: () => ({ cursor, live, jobs: jobs.docs, ...notifications.held() }),
+    state: connection.getSnapshot,
+    deliver,
+    show,
+    lead(transport) {
+      // Another tab may use transports that this one does not.
+      const rung = Math.max(transport ? policy.rungs.indexOf(transport) : vault.rung, 0);
+      const { phase } = connector.session;
+      connector.dispatch(phase === 'idle' ? { type: 'start', rung } : { type: 'resume' });
+    },
+    follow: () => connector.dispatch({ type: 'pause' }),
+    poke: connector.poke,
+  });
+
+  /** In with the other tabs, unless there is a reason to be away. */
+  function settle(): void {
+    if (!pauses.size && leave && connector.session.phase !== 'closed') return tabs.join();
+    tabs.leave?.();
+    connector.dispatch({ type: 'pause' });
+    show();
+  }
 
   function changed({ type }: SessionEvent, before: Session): void {
     const { phase, rung, cause, proven, opened, error, why } = connector.session;
-    connection.invalidate();
-    onFrame(announce);
+    show();
     // The next page of this tab starts below, where streams never worked on this one.
     const start = cause && cause !== 'failures' && !proven ? rung : 0;
     if (opened && start !== vault.rung) vault.rung = start;
     log(`${type}, ${connection.getSnapshot().status}`, error?.message ?? why ?? '');
     if (error && error !== before.error) options.onError?.(error);
     if (phase === 'closed') finish();
+    tabs.tell?.([]);
   }
 
   function finish(): void {
     save();
+    settle();
     leave?.();
     jobs.stop();
     notifications.stop();
@@ -177,51 +236,37 @@ export function createClient(options: ClientOptions = {}): Client {
     if (dispatchEvent(event) && options.loginUrl) location.assign(options.loginUrl);
   }
 
-  const connector: Connector = createConnector({
-    http,
-    lifecycle,
-    policy,
-    shouldRetry: options.shouldRetry,
-    cursor: () => cursor,
-    busy: jobs.busy,
-    deliver,
-    changed,
-  });
-
   function pause(reason = 'caller'): () => void {
-    const key = { reason };
-    pauses.add(key);
-    connection.invalidate();
-    connector.dispatch({ type: 'pause' });
+    const key = {};
+    pauses.set(key, reason);
+    settle();
     return () => {
       pauses.delete(key);
-      connection.invalidate();
-      if (!pauses.size) connector.dispatch({ type: 'resume' });
+      settle();
     };
   }
 
   let leave: (() => void) | undefined;
   let hiding: ReturnType<typeof setTimeout> | undefined;
-  let show: (() => void) | undefined;
+  let back: (() => void) | undefined;
   function onPage(event: LifecycleEvent): void {
     clearTimeout(hiding);
     const away = (reason: string) => {
-      show ??= pause(reason);
+      back ??= pause(reason);
     };
-    switch (event) {
-      case 'hidden':
-        save();
-        if (options.hidden !== 'keep') hiding = setTimeout(away, timing.hiddenGrace, event);
-        break;
-      case 'leave':
-        // The page may come back from the cache, its scripts frozen meanwhile and its socket dead.
-        save();
-        away(event);
-        break;
-      default:
-        show?.();
-        show = undefined;
-        connector.poke();
+    if (event !== 'hidden' && event !== 'leave') {
+      back?.();
+      back = undefined;
+      tabs.poke();
+      return;
+    }
+    save();
+    // The page may come back from the cache, its scripts frozen meanwhile and its socket dead.
+    if (event === 'leave') away(event);
+    else if (options.hidden !== 'keep') {
+      // Nobody is looking: polls can stop at once, but a stream opened anew costs more than one kept.
+      const grace = connection.getSnapshot().transport === 'sse' ? timing.hiddenGrace : 0;
+      hiding = setTimeout(away, grace, event);
     }
   }
 
@@ -237,16 +282,15 @@ export function createClient(options: ClientOptions = {}): Client {
       return () => void set.delete(listener as (event: never) => void);
     },
     start() {
-      if (connector.session.phase !== 'idle') return;
+      if (leave) return;
       mark = vault.cursor;
       jobs.restore();
       leave = lifecycle.subscribe(onPage);
-      connector.dispatch({ type: 'start', rung: vault.rung });
-      if (pauses.size) connector.dispatch({ type: 'pause' });
+      settle();
       if (!lifecycle.isVisible()) onPage('hidden');
     },
     pause,
-    retryNow: connector.poke,
+    retryNow: tabs.poke,
     close({ forget = false } = {}) {
       connector.dispatch({ type: 'close', reason: 'closed' });
       if (forget) vault.forget();

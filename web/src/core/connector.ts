@@ -3,12 +3,11 @@ import { TRANSPORTS } from '../transport/ladder.ts';
 import type { Outcome, Run, ServerConfig } from '../transport/transport.ts';
 import { asFailure, Failure } from './errors.ts';
 import { deadline, IDLE, type Policy, type Session, type SessionEvent, step } from './session.ts';
-import type { Lifecycle, TransportName } from './types.ts';
+import type { TransportName } from './types.ts';
 import type { Delivery } from './wire.ts';
 
 export interface ConnectorOptions {
   readonly http: Http;
-  readonly lifecycle: Lifecycle;
   readonly policy: Policy;
   readonly shouldRetry: ((error: Failure, attempt: number) => boolean) | undefined;
   cursor(): string | null;

@@ -1,4 +1,5 @@
 /** The words of the client: documents as the server sends them, and the client's own interface. */
+import type { Share } from '../share/share.ts';
 
 export type Unsubscribe = () => void;
 
@@ -239,7 +240,7 @@ export interface ClientOptions {
   readonly loginUrl?: string;
   /** The ladder, best first. Default `['sse', 'long-poll', 'poll']`. */
   readonly transports?: readonly TransportName[];
-  /** `pause` (default) closes the stream of a tab that has been hidden for `timing.hiddenGrace`. */
+  /** `pause` (default): a hidden tab stops polling, and after `timing.hiddenGrace` its stream too. */
   readonly hidden?: 'pause' | 'keep';
   /** Default: localStorage, or memory where the browser forbids it. */
   readonly storage?: StorageLike | 'memory';
@@ -250,6 +251,8 @@ export interface ClientOptions {
   readonly onError?: (error: ClientError) => void;
   /** Logs what the connection does; never a token, never a URL. */
   readonly debug?: boolean;
+  /** One connection for all tabs of this user in this browser: `shareTabs` of `milepost/share`. */
+  readonly share?: Share;
   readonly env?: Partial<Environment>;
 }
 
@@ -278,7 +281,7 @@ export interface Client {
 
 export interface ToastMemory {
   /** True for the first caller of all tabs with this id within 15 minutes. */
-  claim(id: string): boolean;
+  claim(id: string): Promise<boolean>;
   has(id: string): boolean;
   /** Ids of the toasts that are open in this tab. */
   open(): readonly string[];

@@ -65,6 +65,8 @@ export function createVault(
   storage: StorageLike | 'memory' | undefined,
   userKey: string,
   release: ToastMemory['release'],
+  /** Whether this tab is, where others may claim the same at the same moment. */
+  first: ToastMemory['claim'],
 ): Vault {
   const given = storage === 'memory' ? memoryStorage() : storage;
   const local = given ?? pick(() => localStorage);
@@ -129,12 +131,12 @@ export function createVault(
       write(local, 'jobs', last.length && Object.fromEntries(last));
     },
     has: (id) => shown().has(id),
-    claim(id) {
+    async claim(id) {
       const all = shown();
       if (all.has(id)) return false;
       all.set(id, Date.now());
       write(local, 'shown', Object.fromEntries([...all].slice(-MAX_SHOWN)));
-      return true;
+      return first(id);
     },
     open: () => Object.values(read(session, 'open')).flatMap((id) => text(id) ?? []),
     setOpen: (ids) => write(session, 'open', ids),

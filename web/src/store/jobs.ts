@@ -245,6 +245,7 @@ export function createJobs(options: JobsOptions) {
 
   return {
     all,
+    docs,
     put,
     release,
     save,

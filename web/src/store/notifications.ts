@@ -25,7 +25,11 @@ interface Pending {
   readonly upTo: number;
 }
 
-export function createNotifications(http: Http, cursor: () => string | null) {
+export function createNotifications(
+  http: Http,
+  cursor: () => string | null,
+  counted: (unread: number | null, asOf: string | null) => void,
+) {
   const versions = createVersions<AppNotification>();
   const { docs } = versions;
   const pending = new Set<Pending>();
@@ -147,6 +151,7 @@ export function createNotifications(http: Http, cursor: () => string | null) {
 
   return {
     facade,
+    held: () => ({ notifications: docs, readUpTo, unread, asOf: unreadAt }),
     setUnread,
     setReadUpTo,
     /** The document where it is new to us, else null. */
@@ -172,7 +177,7 @@ export function createNotifications(http: Http, cursor: () => string | null) {
         const asked = cursor();
         try {
           const { unread_count } = await http.json('notifications/unread-count');
-          if (round === versions.round) setUnread(number(unread_count), asked);
+          if (round === versions.round) counted(number(unread_count), asked);
         } catch {
           // The next event of this user carries the count.
         }

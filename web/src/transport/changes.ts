@@ -11,11 +11,11 @@ const changes =
   async (run: Run): Promise<never> => {
     const { timing, config, http } = run;
     const { signal } = run.abort;
-    const rest = (ms?: number) =>
+    const rest = (ms: number) =>
       new Promise<void>((resolve, reject) => {
         run.poke = resolve;
         signal.onabort = reject;
-        if (ms) setTimeout(resolve, ms);
+        setTimeout(resolve, ms);
       });
 
     run.limit(timing.connect);
@@ -25,8 +25,6 @@ const changes =
       throw new Failure('http', { problem: DISABLED });
     const base = timing.poll ?? config.poll_seconds * 1000;
     for (let interval = 0; ; ) {
-      // A hidden page asks for nothing; it catches up when it shows.
-      while (!run.lifecycle.isVisible()) await rest();
       // The first answer comes at once, as the proof that this rung works.
       const hold = name === 'long-poll' && interval > 0;
       const wait = hold ? (timing.longPoll ?? config.long_poll_seconds * 1000) : 0;

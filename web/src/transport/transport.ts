@@ -1,5 +1,5 @@
 import type { Failure } from '../core/errors.ts';
-import type { AuthReason, Lifecycle, Timing } from '../core/types.ts';
+import type { AuthReason, Timing } from '../core/types.ts';
 import type { Delivery } from '../core/wire.ts';
 import type { Http } from './http.ts';
 
@@ -23,7 +23,6 @@ export interface ServerConfig {
 /** One connection. */
 export interface Run {
   readonly http: Http;
-  readonly lifecycle: Lifecycle;
   readonly timing: Timing;
   /** Shared by all connections of a client; each transport keeps what it learns here. */
   readonly config: ServerConfig;

@@ -114,7 +114,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       put(jobToast(id, job), () => {
         // What leaves is what is on screen now, perhaps another state than when it came.
         const now = client.job(job.id).getSnapshot();
-        memory.claim(phase(now));
+        void memory.claim(phase(now));
         if (ENDS[now.state]) memory.release(job.id);
       });
       announceJob(id, job);
@@ -200,8 +200,10 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     unseen = [];
     for (const notification of due) {
       // The first tab that is looked at shows it; the others know by the claim.
-      if (toasts.size < MAX_WAITING && memory.claim(`note:${notification.id}`))
-        say(drawNotification(notification));
+      if (toasts.size < MAX_WAITING)
+        void memory
+          .claim(`note:${notification.id}`)
+          .then((mine) => mine && say(drawNotification(notification)));
     }
   }
 

@@ -6,7 +6,13 @@ const MINUTE = 60_000;
 const clock = { now: 1_000_000_000 };
 beforeEach(() => void vi.spyOn(Date, 'now').mockImplementation(() => clock.now));
 afterEach(() => void vi.restoreAllMocks());
-const vault = (storage = memoryStorage(), userKey = 'u') => createVault(storage, userKey, () => {});
+const vault = (storage = memoryStorage(), userKey = 'u', first = true) =>
+  createVault(
+    storage,
+    userKey,
+    () => {},
+    async () => first,
+  );
 const job = (fields: Partial<StoredJob> = {}): StoredJob => ({
   state: 'running',
   attempt: 1,
@@ -56,13 +62,15 @@ test('the fifty newest jobs are kept', () => {
   ).toEqual(Array.from({ length: 50 }, (_, i) => `j${i + 10}`));
 });
 
-test('a toast is claimed by one tab only, for 15 minutes', () => {
+test('a toast is claimed by one tab only, for 15 minutes', async () => {
   const storage = memoryStorage();
-  expect(vault(storage).claim('note:1')).toBe(true);
-  expect(vault(storage).claim('note:1')).toBe(false);
+  expect(await vault(storage).claim('note:1')).toBe(true);
+  expect(await vault(storage).claim('note:1')).toBe(false);
   expect(vault(storage).has('note:1')).toBe(true);
   clock.now += 15 * MINUTE + 1;
-  expect(vault(storage).claim('note:1')).toBe(true);
+  expect(await vault(storage).claim('note:1')).toBe(true);
+  // Another tab did at the same moment.
+  expect(await vault(storage, 'u', false).claim('note:2')).toBe(false);
 });
 
 test('an entry of the future, left by a clock that was set back, counts as expired', () => {
@@ -92,7 +100,7 @@ test('no title, message or URL is ever written', () => {
   const open = vault(storage);
   open.saveJobs(new Map([['a', job()]]));
   open.cursor = 'e.1.t';
-  open.claim('note:1');
+  void open.claim('note:1');
   open.setOpen(['note:1']);
   for (const text of written)
     expect(Object.keys(JSON.parse(text).a ?? {}).sort()).toEqual(
@@ -100,7 +108,7 @@ test('no title, message or URL is ever written', () => {
     );
 });
 
-test('storage that throws, is full or holds rubbish only means to remember less', () => {
+test('storage that throws, is full or holds rubbish only means to remember less', async () => {
   const broken = {
     getItem: () => {
       throw new DOMException('no', 'SecurityError');
@@ -112,20 +120,20 @@ test('storage that throws, is full or holds rubbish only means to remember less'
       throw new DOMException('no', 'SecurityError');
     },
   };
-  const use = (storage: ReturnType<typeof memoryStorage>) => {
+  const use = async (storage: ReturnType<typeof memoryStorage>) => {
     const v = vault(storage);
     v.saveJobs(new Map([['a', job()]]));
     v.cursor = 'e.1.t';
     v.rung = 1;
     v.setOpen(['x']);
     v.forget();
-    return [v.cursor, v.jobs(), v.claim('x'), v.has('x'), v.open(), v.rung];
+    return [v.cursor, v.jobs(), await v.claim('x'), v.has('x'), v.open(), v.rung];
   };
-  expect(use(broken)).toEqual([null, [], true, false, [], 0]);
-  fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.json()), (rubbish) => {
+  expect(await use(broken)).toEqual([null, [], true, false, [], 0]);
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(fc.string(), fc.json()), async (rubbish) => {
       const storage = { ...memoryStorage(), getItem: () => rubbish };
-      use(storage);
+      await use(storage);
     }),
     // What cannot even be turned into a string or a number.
     {

@@ -1,0 +1,188 @@
+"""Many tabs of one person: they share one connection, whoever of them comes, goes, hides, freezes or crashes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, Request, expect
+
+from tests.browser.casefile import Casefile, until
+from tests.browser.conftest import CHROMIUM, FLAGS, Visit
+from tests.browser.proxy import FaultProxy
+from tests.browser.test_connection import show
+from tests.browser.visitor import Visitor
+
+TIMING: Final[dict[str, Any]] = {"backoff": [100, 200], "idleBackoff": [100, 200], "hiddenGrace": 300}
+
+# When this tab left, and when it last asked for a stream, by the clock that all tabs have.
+CLOCKS = """
+(() => {
+  addEventListener('pagehide', () => { localStorage.left = Date.now(); });
+  const real = window.fetch;
+  window.fetch = (...call) => {
+    if (String(call[0]).includes('/api/stream')) window.streamed = Date.now();
+    return real(...call);
+  };
+})();
+"""
+
+
+class Tabs:
+    """Some tabs of one visitor, and which of them asked for a stream, one after the other."""
+
+    def __init__(self, visitor: Visitor, number: int) -> None:
+        self.asked: list[Page] = []
+        self.visitor = visitor.id
+        visitor.context.add_init_script(CLOCKS)
+        _connected(visitor.page)
+        visitor.context.on("request", self._asks)
+        visitor.page.reload()
+        self.open = [visitor.page, *(visitor.tab() for _ in range(number - 1))]
+        self.say("")
+
+    def _asks(self, request: Request) -> None:
+        if "/api/stream" in request.url:
+            self.asked.append(request.frame.page)
+
+    @property
+    def leader(self) -> Page:
+        """Who asked last."""
+        return self.asked[-1]
+
+    @property
+    def followers(self) -> list[Page]:
+        """The others."""
+        return [tab for tab in self.open if tab != self.leader]
+
+    def say(self, number: str) -> None:
+        """Every tab is connected, its own way, and its bell shows this number."""
+        for tab in self.open:
+            _connected(tab)
+            expect(tab.locator(".milepost-badge")).to_have_text(number)
+
+    def lose(self) -> Page:
+        """The leader, which is going to be gone."""
+        self.open.remove(self.leader)
+        return self.leader
+
+
+def _connected(tab: Page) -> None:
+    until(lambda: tab.evaluate("client.connection.getSnapshot().status") == "connected")
+
+
+def test_twelve_tabs_make_one_connection(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """Each shows what comes, one of them with a toast; what one marks as read is read in all. All over one stream,
+    and nothing is asked twelve times.
+    """
+    visitor = visit(proxy.url)
+    tabs = Tabs(visitor, 12)
+    assert len(tabs.asked) == 1
+    assert proxy.streams == 1
+    before = len(proxy.seen)
+    for number in "12345":
+        casefile.notify(visitor.id, f"News {number}", level="success")
+        tabs.say(number)
+        shown = sum(tab.locator(".milepost-toast").filter(has_text=f"News {number}").count() for tab in tabs.open)
+        assert shown == 1
+    other = tabs.followers[3]
+    other.bring_to_front()
+    other.locator("#bell button").first.click()
+    other.get_by_role("dialog", name="Notifications").get_by_role("button", name="Unread: News 3").click()
+    tabs.say("4")
+    assert len(proxy.seen) == before + 1
+    assert proxy.streams == 1
+
+
+def test_a_tab_that_comes_late(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """It gets all of it from the leader: inbox, badge, the job that runs, and what happens from then on."""
+    visitor = visit(proxy.url)
+    tabs = Tabs(visitor, 1)
+    casefile.notify(visitor.id, "Before", level="info")
+    visitor.generate("complaint", "discovery", speed="To watch")
+    expect(visitor.bar).to_have_attribute("max", "16")
+    late = visitor.tab()
+    expect(late.locator(".milepost-badge")).to_have_text("1")
+    expect(late.locator(".milepost-toast progress")).to_have_attribute("max", "16")
+    late.locator("#bell button").first.click()
+    expect(late.get_by_role("dialog", name="Notifications").get_by_role("listitem")).to_contain_text(["Before"])
+    expect(late.locator(".job[data-state=completed]")).to_be_visible()
+    assert len(tabs.asked) == 1
+
+
+def test_the_leader_closes(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """Another tab has the connection within 300 ms, and nothing that came meanwhile is lost."""
+    visitor = visit(proxy.url)
+    tabs = Tabs(visitor, 4)
+    for number in "12":
+        tabs.lose().close()
+        casefile.notify(tabs.visitor, "Meanwhile", level="info")
+        tabs.say(number)
+        until(lambda: proxy.streams == 1)
+        taken = tabs.leader.evaluate("streamed - localStorage.left")
+        assert 0 <= taken < 300
+    assert len(tabs.asked) == 3
+
+
+def test_the_leader_crashes(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """The same where it could not say good-bye."""
+    visitor = visit(proxy.url)
+    tabs = Tabs(visitor, 3)
+    gone = tabs.lose()
+    crashed = tabs.open[0].evaluate("Date.now()")
+    with pytest.raises(Error, match="chrome://crash"):
+        gone.goto("chrome://crash")
+    casefile.notify(tabs.visitor, "Meanwhile", level="info")
+    tabs.say("1")
+    assert tabs.leader.evaluate("streamed") - crashed < 300
+
+
+def test_a_frozen_leader(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """A leader that does not answer loses its place to a tab that is looked at. When it wakes up it follows."""
+    visitor = visit(proxy.url)
+    tabs = Tabs(visitor, 3)
+    frozen, shown = tabs.leader, tabs.followers[0]
+    frozen.evaluate("() => { setTimeout(() => { const end = Date.now() + 5000; while (Date.now() < end); }); }")
+    show(shown, "visible")
+    until(lambda: shown.evaluate("1") and tabs.leader == shown)
+    casefile.notify(visitor.id, "Meanwhile", level="info")
+    expect(shown.locator(".milepost-badge")).to_have_text("1")
+    tabs.say("1")
+    until(lambda: proxy.streams == 1)
+    casefile.notify(visitor.id, "Then", level="info")
+    tabs.say("2")
+    assert len(tabs.asked) == 2
+
+
+def test_a_hidden_leader_hands_over(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+    """To one that is not. When all are hidden there is no connection; the first that is shown again catches up."""
+    visitor = visit(proxy.url, options={"timing": TIMING})
+    tabs = Tabs(visitor, 2)
+    first, second = tabs.leader, tabs.followers[0]
+    show(first, "hidden")
+    until(lambda: second.evaluate("1") and tabs.leader == second)
+    show(second, "hidden")
+    until(lambda: second.evaluate("1") and proxy.streams == 0)
+    casefile.notify(visitor.id, "Meanwhile", level="info")
+    show(first, "visible")
+    expect(first.locator(".milepost-badge")).to_have_text("1")
+    show(second, "visible")
+    tabs.say("1")
+    assert tabs.asked == [first, second, first]
+
+
+def test_an_insecure_origin(casefile: Casefile, browser: Browser, proxy: FaultProxy) -> None:
+    """Without Web Locks, as over plain http in a local network, every tab that is looked at has its own connection."""
+    rules = "--host-resolver-rules=MAP casefile.test 127.0.0.1"
+    plain = browser.browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])
+    visitor = Visitor(plain, proxy.url.replace("127.0.0.1", "casefile.test"), {"timing": TIMING})
+    visitor.expect("Cross-Origin-Opener-Policy")
+    assert visitor.page.evaluate("navigator.locks") is None
+    tabs = Tabs(visitor, 2)
+    assert proxy.streams == 2
+    casefile.notify(visitor.id, "News", level="info")
+    tabs.say("1")
+    show(visitor.page, "hidden")
+    until(lambda: visitor.page.evaluate("1") and proxy.streams == 1)
+    visitor.close()
+    plain.close()

@@ -1,0 +1,2 @@
+export type { Share } from './share.ts';
+export { shareTabs } from './tabs.ts';
