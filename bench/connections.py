@@ -31,6 +31,7 @@ class _Quiet(NamedTuple):
 
     cpu: float  # % of the core
     beats: int  # that the stream with the fewest got
+    lost: int  # streams that it closed
     memory: float  # KiB a stream
 
 
@@ -58,6 +59,7 @@ def run() -> Sequence[Table]:
                 sizes[kind].append((machine.resident(server.pid) - before[kind]) / (STREAMS - WARM) / 1024)
             opened = STREAMS
             for size in MORE if turn == TIMES - 1 else ():
+                sets = [one for one in sets if size <= one[0].most]
                 for _, server, readers in sets:
                     server.open(readers, [server.stream(n) for n in range(opened, size)])
                 opened = size
@@ -82,10 +84,12 @@ def _idle(
         readers.begin("idle", IDLE_SECONDS, server.beat)
     beats = {kind: readers.end() for kind, _, readers in beating}
     found = {}
+    if beats[Milepost][1]:
+        raise RuntimeError("Milepost closed an idle stream")
     for kind, server, _ in beating:
         cpu = (machine.cpu_seconds(server.pid) - used[kind]) / IDLE_SECONDS * 100
         memory = (machine.resident(server.pid) - before[kind]) / (size - WARM) / 1024
-        found[kind] = _Quiet(cpu, beats[kind], memory)
+        found[kind] = _Quiet(cpu, beats[kind][0], beats[kind][1], memory)
     return found
 
 
@@ -107,11 +111,12 @@ def _opening(rates: Found, times: Found) -> Table:
 def _keeping(size: int, found: dict[type[Server], _Quiet]) -> Table:
     table = Table(
         f"Idle: {size:,} open streams, a heartbeat every 15 s, for {IDLE_SECONDS:.0f} s",
-        ("", "to sse-starlette", "of the core", "resident memory per stream", "fewest heartbeats"),
+        ("", "to sse-starlette", "of the core", "resident memory per stream", "fewest heartbeats", "streams lost"),
     )
     for kind, quiet in found.items():
         to_peer = ratio(Figure([found[SseStarlette].cpu]), Figure([max(quiet.cpu, 0.01)]))
-        table.rows.append((kind.name, to_peer, f"{quiet.cpu:.1f} %", f"{quiet.memory:.2f} KiB", str(quiet.beats)))
+        told = f"{quiet.cpu:.1f} %", f"{quiet.memory:.2f} KiB", str(quiet.beats), str(quiet.lost)
+        table.rows.append((kind.name, to_peer, *told))
     ours = found[Milepost]
     if size == MORE[0]:
         table.goals.append(Goal(f"idle with {size:,} streams, of the core", "≤", 3, ours.cpu, " %"))
@@ -127,8 +132,9 @@ def _memory(sizes: Found, idle: dict[int, dict[type[Server], _Quiet]]) -> Table:
     series = {}
     for kind in kinds:
         first = Figure(sizes[kind], " KiB")
-        more = [(size, found[kind].memory) for size, found in idle.items()]
-        table.rows.append((kind.name, str(first), *(f"{memory:.2f} KiB" for _, memory in more)))
+        more = [(size, found[kind].memory) for size, found in idle.items() if kind in found]
+        told = [f"{memory:.2f} KiB" for _, memory in more] or ["–"] * len(idle)
+        table.rows.append((kind.name, str(first), *told))
         series[kind.name] = [(STREAMS, first.median), *more]
     table.plot = "memory", plot.lines("Memory of a server per open stream", "open streams", "KiB", series)
     return table

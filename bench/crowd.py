@@ -48,7 +48,7 @@ class Crowd(Readers):
                 stream = self.streams[fd]
                 try:
                     found = [event.id for event in stream.read() if text.encode() in event.data]
-                except (Closed, ConnectionError):
+                except Closed:
                     self._come_back(stream, address, {})
                     continue
                 if stream in got:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from bench import machine
-from bench.load import PATIENCE, read
+from bench.load import PATIENCE, Closed, read
 from bench.protocol import Address, Event, Events, connect
 
 FAILURES: Final = (
@@ -71,11 +71,18 @@ class Readers:
         self._program: ctypes.CDLL | None = None
 
     def open(
-        self, address: Address, requests: Sequence[bytes], ready: str, at_once: int, buffer: int | None = None
+        self,
+        address: Address,
+        requests: Sequence[bytes],
+        ready: str,
+        at_once: int,
+        losses: int = 0,
+        buffer: int | None = None,
     ) -> float:
         """Open a stream per request, so many at once, each until its event ``ready``; the seconds it took.
 
-        ``buffer``: bytes that the kernel takes for one before it is read; by default the kernel decides.
+        ``losses``: how many the server may close instead; they are asked for again. ``buffer``: bytes that the kernel
+        takes for one before it is read; by default the kernel decides.
         """
         waiting = list(reversed(requests))
         opening: set[int] = set()
@@ -85,7 +92,16 @@ class Readers:
                 request = waiting.pop()
                 opening.add(self.add(Stream(connect(address, buffer), request), request))
             for fd in self.ready(last):
-                if any(event.name == ready for event in self.streams[fd].read()):
+                try:
+                    begun = any(event.name == ready for event in self.streams[fd].read())
+                except Closed:
+                    if not losses:
+                        raise
+                    losses -= 1
+                    opening.discard(fd)
+                    waiting.append(self.streams.pop(fd).request)
+                    continue
+                if begun:
                     opening.discard(fd)
                     last = time.monotonic()
         return time.monotonic() - began
@@ -151,14 +167,18 @@ class Readers:
             raise RuntimeError(f"{expected} events, but {len(numbers)} different ones")
         return latencies
 
-    def idle(self, seconds: float, name: str) -> int:
-        """Read for so long; how many heartbeats, events of this name, the stream with the fewest got."""
-        beats = dict.fromkeys(self.streams, 0)
+    def idle(self, seconds: float, name: str) -> tuple[int, int]:
+        """Read for so long; (events of this name that the stream with the fewest got, streams lost)."""
+        beats, all_streams = dict.fromkeys(self.streams, 0), len(self.streams)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             for fd, _ in self.epoll.poll(left):
-                beats[fd] += sum(event.name == name for event in self.streams[fd].read())
-        return min(beats.values())
+                try:
+                    beats[fd] += sum(event.name == name for event in self.streams[fd].read())
+                except Closed:
+                    self.streams.pop(fd).connection.close()
+                    del beats[fd]
+        return min(beats.values()), all_streams - len(beats)
 
     def close(self) -> None:
         """Close every stream."""

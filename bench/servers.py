@@ -51,6 +51,8 @@ class Server:
     beat = "heartbeat"
     path = "/stream"
     at_once = 128  # streams that are being opened at any moment
+    losses = 0  # how many of its streams it may close meanwhile; they are asked for again
+    most = 15_000  # streams that it can be asked for
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -130,7 +132,7 @@ class Server:
 
     def open(self, readers: Remote, requests: Sequence[bytes]) -> float:
         """Have these streams opened; the seconds it took."""
-        seconds: float = readers.call("open", self.address, requests, self.ready, self.at_once)
+        seconds: float = readers.call("open", self.address, requests, self.ready, self.at_once, self.losses)
         return seconds
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -253,6 +255,7 @@ class SseStarlette(_Plain):
     name = "sse-starlette"
     does = "token checked, nothing stored"
     beat = ":"
+    losses = 100
     kind = "sse-starlette"
 
     def command(self) -> tuple[Sequence[str | Path], dict[str, str]]:
@@ -265,6 +268,7 @@ class FastApi(SseStarlette):
 
     name = "FastAPI"
     kind = "fastapi"
+    most = 5_000  # beyond, one broadcast takes seconds
 
 
 class Nchan(Server):
@@ -273,6 +277,7 @@ class Nchan(Server):
     name = "Nchan"
     does = "no token, nothing stored on the disk"
     ready = beat = ":"
+    losses = 100
 
     @staticmethod
     def available() -> bool:
@@ -308,7 +313,9 @@ class Pushpin(Server):
     name = "Pushpin"
     does = "token checked by the origin, nothing stored"
     beat = ":"
-    at_once = 8  # with more it now and then cancels one: "received message out of sequence"
+    at_once = 8
+    losses = 100  # at times it cancels one, more of them the more there are: "received message out of sequence"
+    most = 5_000  # beyond, opening them takes a minute
 
     @staticmethod
     def available() -> bool:

@@ -31,7 +31,7 @@ def run() -> Sequence[Table]:
         going = STREAMS - STOPPED
         server.open(crowd, [server.stream(n) for n in range(going)])
         few = [server.stream(n) for n in range(going, STREAMS)]
-        crowd.call("open", server.address, few, server.ready, server.at_once, SMALL)
+        crowd.call("open", server.address, few, server.ready, server.at_once, 0, SMALL)
         before = [_once(server, crowd, producer) for _ in range(TIMES)]
         crowd.call("stop", going)
         memory = machine.resident(server.pid)

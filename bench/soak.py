@@ -15,12 +15,14 @@ from typing import NamedTuple
 from bench import machine
 from bench.crowd import Crowd
 from bench.load import Producer, Remote
-from bench.mixed import Course, gather, told, treat
+from bench.mixed import STREAMS, Course, gather, told, treat
 from bench.report import Goal, Table
-from bench.servers import Milepost
+from bench.servers import Milepost, user
 
 WARM = Course(rate=50, churn=10, seconds=60)
 SOAK = Course(rate=50, churn=10, seconds=600)
+HISTORY = 20  # notifications of each user to begin with: enough to fill SQLite's caches
+TWO_HUNDRED = [[user(n) for n in range(at, at + 200)] for at in range(0, STREAMS, 200)]
 QUIET_SECONDS = 3.0  # for whoever left just now to be noticed
 
 
@@ -51,6 +53,7 @@ class Counted(Milepost):
 def run() -> Sequence[Table]:
     """Measure."""
     with machine.folder() as folder, Counted(folder) as server, Remote(Crowd) as crowd, Remote(Producer) as producer:
+        producer.call("each", server.publisher, [server.batch(users) for _ in range(HISTORY) for users in TWO_HUNDRED])
         gather(server, crowd)
         treat(server, crowd, producer, WARM)
         before, used = server.held(crowd), machine.cpu_seconds(server.pid)
