@@ -26,10 +26,11 @@ class PostgresAgainstReference(EngineAgainstReference):
         self.server.execute(f'DROP DATABASE "{self.database}"')
 
 
+@pytest.mark.timeout(600)  # thousands of commits, each of them on the disk
 class TestPostgresAgainstReference(PostgresAgainstReference.TestCase):  # type: ignore[misc, valid-type]
     """The machine, given the server of this run."""
 
-    settings = run_of(30)
+    settings = run_of(20)
 
     @pytest.fixture(autouse=True)
     def give_server(self, postgres_server: PostgresServer) -> None:
