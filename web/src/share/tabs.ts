@@ -55,6 +55,8 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
   let n = 0;
   /** The leadership that has been asked for everything and has not answered yet. */
   let asked = 0;
+  /** A follower asked before the server had told this leader everything. */
+  let owed = false;
   let channel: BroadcastChannel | undefined;
   let claim: AbortController | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -68,12 +70,17 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
     channel?.postMessage({ leader, n, ...message });
   }
 
-  function say(news: readonly Delivery[], all: boolean): void {
+  /** To who needs it, everything; but half of it, with what a reset leaves behind, would stay wrong. */
+  function say(news: readonly Delivery[], needed = false): void {
+    const held = client.held();
+    owed ||= needed;
+    const all = owed && held.live;
+    if (all) owed = false;
     const { error, retryAt, ...state } = client.state();
     post({
-      news,
+      news: all ? whole(held) : news,
       all,
-      cursor: client.held().cursor,
+      cursor: held.cursor,
       state: {
         ...state,
         // Each tab counts from its own start.
@@ -87,7 +94,7 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
   function tell(news: readonly Delivery[]): void {
     if (!leads) return;
     n += 1;
-    say(news, false);
+    say(news);
   }
 
   function watch(): void {
@@ -113,11 +120,16 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
     if (question) {
       if (!leads) return;
       if (question === 'poke') client.poke();
-      const behind = !same || message.n !== n;
-      return say(behind ? whole(client.held()) : [], behind);
+      return say([], !same || message.n !== n);
     }
     if (leads || message.leader < leader) return;
     watch();
+    const { retryAt, error } = state;
+    show({
+      ...state,
+      retryAt: retryAt && retryAt - performance.timeOrigin,
+      error: error && Object.assign(new Error(), error),
+    });
     const step = message.n - n;
     const continues = same ? step === 1 : !message.n && message.cursor === client.held().cursor;
     if (!all && !continues && !(same && !step)) {
@@ -128,17 +140,12 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
     asked = 0;
     if (!same || step) for (const delivery of news) client.deliver(delivery);
     ({ leader, n } = message);
-    const { retryAt, error } = state;
-    show({
-      ...state,
-      retryAt: retryAt && retryAt - performance.timeOrigin,
-      error: error && Object.assign(new Error(), error),
-    });
   }
 
   function rise(): void {
     clearTimeout(timer);
     leads = true;
+    owed = false;
     // A clock that was set back must not make it an earlier one.
     leader = Math.max(Date.now(), leader + 1);
     n = -1;
@@ -162,10 +169,10 @@ export const shareTabs: Share = (client: Sharer): Tabs => {
           signal.onabort = resolve;
         });
       })
-      .catch(() => {
+      .catch(({ name: why }: Error) => {
         if (signal.aborted) return;
-        // Not even allowed to ask for it.
-        if (!leads) return rise();
+        // Not even allowed to ask for it; else another tab has taken it.
+        if (why !== 'AbortError') return rise();
         leads = false;
         client.follow();
         follow();

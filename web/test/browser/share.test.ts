@@ -127,6 +127,21 @@ test('a follower shows how the leader’s connection is, and can make it try aga
   await connected(one, two);
 });
 
+test('who comes before the server has told the leader anything shows that, and gets it all then', async () => {
+  const { tab, server } = user();
+  await server.do({ faults: { stream: 503 } }, { put: { id: 'a', current: 1 } });
+  await server.do({ notify: { id: 'n' } });
+  const one = tab({ timing: { ...quick, notice: 50, backoff: [100], idleBackoff: [100] } });
+  await until(() => one.connection.getSnapshot().notice);
+  const two = tab();
+  await until(() => two.connection.getSnapshot().notice);
+  expect(two.connection.getSnapshot()).toMatchObject({ status: 'reconnecting' });
+  await server.do({ faults: {} });
+  await connected(one, two);
+  await until(() => two.notifications.getSnapshot().unreadCount === 1);
+  await same(one, two);
+});
+
 test('a server that lost its history: the followers lose what the leader loses', async () => {
   const { tab, server } = user();
   const [one, two] = [tab(), tab()];
