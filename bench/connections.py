@@ -133,8 +133,8 @@ def _memory(sizes: Found, idle: dict[int, dict[type[Server], _Quiet]]) -> Table:
     for kind in kinds:
         first = Figure(sizes[kind], " KiB")
         more = [(size, found[kind].memory) for size, found in idle.items() if kind in found]
-        told = [f"{memory:.2f} KiB" for _, memory in more] or ["–"] * len(idle)
-        table.rows.append((kind.name, str(first), *told))
+        told = [f"{memory:.2f} KiB" for _, memory in more]
+        table.rows.append((kind.name, str(first), *told, *["–"] * (len(idle) - len(more))))
         series[kind.name] = [(STREAMS, first.median), *more]
     table.plot = "memory", plot.lines("Memory of a server per open stream", "open streams", "KiB", series)
     return table
