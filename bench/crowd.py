@@ -23,10 +23,15 @@ class Mix(NamedTuple):
 
     latencies: list[int]
     resumed: list[float]
+    cut: int  # streams that were closed from the other end
 
 
 class Crowd(Readers):
     """Readers of Milepost, each with a cursor of its own. Whatever is lost or comes twice is a RuntimeError."""
+
+    _address: Address
+    _coming: dict[Stream, float]  # who comes back, and since when
+    _cut = 0
 
     def stop(self, first: int) -> None:
         """Read no more from the streams that were opened after the first so many."""
@@ -64,6 +69,8 @@ class Crowd(Readers):
         began = time.monotonic()
         resumed: list[float] = []
         coming: dict[Stream, float] = {}
+        self._coming = coming
+        self._address, self._cut = address, 0
         turn = list(self.streams.values())
         gone = 0
 
@@ -84,7 +91,12 @@ class Crowd(Readers):
             for fd in self.ready(time.monotonic()):
                 for event in self.streams[fd].read():
                     seen(self.streams[fd], event)
-        return Mix(latencies, resumed)
+        return Mix(latencies, resumed, self._cut)
+
+    def closed(self, stream: Stream) -> None:
+        """While streams come and go, one that is cut comes back, too."""
+        self._cut += 1
+        self._come_back(stream, self._address, self._coming)
 
     def _come_back(self, stream: Stream, address: Address, coming: dict[Stream, float]) -> None:
         del self.streams[stream.connection.fileno()]

@@ -71,7 +71,8 @@ def told(name: str, course: Course, seen: Mix, cpu: float) -> Table:
         title,
         ("", "p50", "p99", "the worst"),
         notes=(
-            f"{len(times):,} documents, each came exactly once. {len(connects):,} streams resumed.",
+            f"{len(times):,} documents, each came exactly once.",
+            f"{len(connects):,} streams resumed, {seen.cut} of them cut off.",
             f"The server used {cpu:.0f} % of its core.",
         ),
     )

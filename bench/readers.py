@@ -156,7 +156,12 @@ class Readers:
         while len(latencies) < expected:
             for fd in self.ready(last):
                 stream = self.streams[fd]
-                for event in stream.read():
+                try:
+                    events = stream.read()
+                except Closed:
+                    self.closed(stream)
+                    continue
+                for event in events:
                     seen(stream, event)
                     if (stamped := _stamp(event, paths)) is not None:
                         latencies.append(time.monotonic_ns() - stamped[0])
@@ -166,6 +171,10 @@ class Readers:
         if len(numbers) != expected:
             raise RuntimeError(f"{expected} events, but {len(numbers)} different ones")
         return latencies
+
+    def closed(self, stream: Stream) -> None:
+        """A stream ended that should not have."""
+        raise Closed(f"the server closed a stream after {stream.cursor or 'nothing'}")
 
     def idle(self, seconds: float, name: str) -> tuple[int, int]:
         """Read for so long; (events of this name that the stream with the fewest got, streams lost)."""
