@@ -49,7 +49,7 @@ def number(value: float) -> str:
 
 def p99(values: Sequence[float]) -> float:
     """Their 99th percentile."""
-    return statistics.quantiles(values, n=100)[98]
+    return statistics.quantiles(values, n=100, method="inclusive")[98]
 
 
 @dataclass(frozen=True)
