@@ -19,15 +19,16 @@ export function attachConnection(
   target.append(notice);
 
   function draw(): void {
-    const { status, notice: long, reason } = client.connection.getSnapshot();
+    const { status, notice: long, reason, paused } = client.connection.getSnapshot();
     const state: LabelName | false =
       reason === 'signed-out'
         ? 'signedOut'
         : long
           ? 'reconnecting'
           : status === 'polling' && status;
-    // A short gap between two polls is no news.
-    if (!state && status === 'reconnecting' && notice.dataset.state === 'polling') return;
+    // A short gap between two polls is no news, nor that nobody looked for a while.
+    const gap = status.endsWith('connecting') || paused.includes('hidden');
+    if (!state && gap && notice.dataset.state === 'polling') return;
     const text = state ? labels[state] : '';
     if (text && notice.textContent !== text) announce('connection', text);
     setText(notice, text);

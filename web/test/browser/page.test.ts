@@ -2,7 +2,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { auto } from '../../src/auto.ts';
 import type { Client } from '../../src/core/types.ts';
 import { attachConnection, attachDomEvents } from '../../src/ui/index.ts';
-import { room, until } from '../fixture/room.ts';
+import { page, room, until } from '../fixture/room.ts';
 import { clean, styled } from '../fixture/style.ts';
 
 const quick = { backoff: [10], idleBackoff: [10], notice: 60 };
@@ -67,6 +67,34 @@ test('the notice is silent while all is well, names polling, and says when it re
   await until(() => notice.textContent === 'Updates by polling');
   await server.do({ faults: {} });
   await until(() => !notice.checkVisibility());
+});
+
+test('a page that polls says so once, however often it is hidden and shown again', async () => {
+  clean();
+  const { client: make, ...server } = room();
+  await server.do({ config: { transports: ['poll'] } });
+  const target = document.createElement('div');
+  document.body.append(target);
+  const lifecycle = page();
+  const client = make({ timing: quick, transports: ['poll'], env: { lifecycle } });
+  onTestFinished(attachConnection(client, target));
+  const said: (string | null)[] = [];
+  new MutationObserver(() => said.push(target.textContent)).observe(target, {
+    subtree: true,
+    childList: true,
+    characterData: true,
+  });
+  client.start();
+  await until(() => target.textContent === 'Updates by polling');
+  for (const _ of 'ab') {
+    lifecycle.say('hidden');
+    await until(() => client.connection.getSnapshot().status === 'idle');
+    lifecycle.say('visible');
+    await until(() => client.connection.getSnapshot().status === 'polling');
+  }
+  expect(said).toEqual(['Updates by polling']);
+  client.pause();
+  await until(() => target.textContent === '');
 });
 
 test('one script tag with data-auto connects, styles and fills the page', async () => {
