@@ -30,7 +30,6 @@ from milepost.engines.redis.terms import SHARDED, Watch
 from milepost.errors import Unavailable
 
 CALL_SECONDS: Final = 1.8  # for how long a verb tries
-ATTEMPT_SECONDS: Final = 0.8  # for how long one connection may be silent
 LAST_SECONDS: Final = 0.1  # with less than this left nothing is tried: its failure would hide the true one
 PAUSE_SECONDS: Final = (0.01, 0.2)  # between two attempts, growing
 REPLICA_MILLISECONDS: Final = b"500"  # for how long a commit waits for a replica
@@ -118,7 +117,7 @@ class Client:
             if node in left:
                 left.discard(node)
                 await self.run("ping", [key], write=True)
-                deadline = self.loop.time() + ATTEMPT_SECONDS
+                deadline = self.loop.time() + CALL_SECONDS
                 try:
                     self._watch.look(
                         node, await self._link(node, write=True).try_ask(*Watch.QUESTIONS, deadline=deadline)
@@ -132,11 +131,10 @@ class Client:
         deadline = self.loop.time() + CALL_SECONDS
         pause = PAUSE_SECONDS[0]
         while True:
-            until = min(deadline, self.loop.time() + ATTEMPT_SECONDS)
             try:
-                shards = await self._learn(until)
+                shards = await self._learn(deadline)
                 link = self._link(shards.node(key), write=write)
-                return await link.ask(*commands(shards), deadline=until)
+                return await link.ask(*commands(shards), deadline=deadline)
             except Lost as error:
                 self.forget()
                 if self.loop.time() + pause + LAST_SECONDS >= deadline:

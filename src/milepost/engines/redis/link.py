@@ -31,6 +31,7 @@ from milepost.engines.redis.scripts import HASHES, TEXTS
 from milepost.engines.redis.terms import Server, Watch
 from milepost.errors import Unavailable
 
+SILENCE_SECONDS: Final = 0.8  # without any reply, after which a connection is given up
 ROUND: Final = 512  # questions in a round at most, so that a long queue does not become one long wait
 
 Command = Sequence[bytes]
@@ -60,7 +61,6 @@ def explain(error: ResponseError) -> Unavailable | Lost:
 @dataclass(slots=True)
 class _Asked:
     commands: Sequence[Command]
-    deadline: float
     future: asyncio.Future[list[Any]]
 
 
@@ -74,6 +74,7 @@ class Link:
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
+        self._stale = False  # it has said that another connection, or another node, is to be asked
         self._waiting: list[_Asked] = []
         self._wake = asyncio.Event()
         self._task = self._loop.create_task(self._work(), name=f"milepost-redis-{node}")
@@ -83,12 +84,7 @@ class Link:
 
         ``deadline`` is a time of the loop's clock.
         """
-        if self._task.done():
-            raise Lost("the connection was closed")
-        asked = _Asked(commands, deadline, self._loop.create_future())
-        self._waiting.append(asked)
-        self._wake.set()
-        replies = await asked.future
+        replies = await self.try_ask(*commands, deadline=deadline)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise explain(reply)
@@ -96,10 +92,16 @@ class Link:
 
     async def try_ask(self, *commands: Command, deadline: float) -> list[Any]:
         """As ``ask``, but an error reply is handed back and not raised."""
-        asked = _Asked(commands, deadline, self._loop.create_future())
+        if self._task.done():
+            raise Lost("the connection was closed")
+        asked = _Asked(commands, self._loop.create_future())
         self._waiting.append(asked)
         self._wake.set()
-        return await asked.future
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asked.future
+        except TimeoutError:  # the round goes on for the others
+            raise Lost(f"Redis at {self.node} does not answer: no answer in time") from None
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -123,41 +125,51 @@ class Link:
         if not batch:
             return
         try:
-            async with asyncio.timeout_at(min(asked.deadline for asked in batch)):
+            # Not one limit for all of it: what is slow and goes on would be begun again and again, and never end.
+            async with asyncio.timeout(SILENCE_SECONDS) as silence:
                 if self._connection is None:
                     await self._open()
-                replies = await self._talk([command for asked in batch for command in asked.commands])
+                    self._heard(silence)
+                await self._send([command for asked in batch for command in asked.commands])
+                for asked in batch:
+                    replies = []
+                    for _ in asked.commands:
+                        replies.append(await self._reply())
+                        self._heard(silence)
+                    if not asked.future.done():
+                        asked.future.set_result(replies)
         except Unavailable as error:
             await self._drop()
             _fail(batch, error)
-            return
         except Exception as error:  # noqa: BLE001 — uvloop says RuntimeError of a connection that is gone, for one
             await self._drop()
             said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
             _fail(batch, Lost(f"Redis at {self.node} does not answer: {said}"))
-            return
         except BaseException:
             await self._drop()
             _fail(batch, Lost("the connection was closed"))
             raise
-        if any(isinstance(reply, _ELSEWHERE) for reply in replies):
+        if self._stale:
             await self._drop()  # a new one looks again at who is there, and brings the scripts along
-        for asked in batch:
-            mine, replies = replies[: len(asked.commands)], replies[len(asked.commands) :]
-            if not asked.future.done():
-                asked.future.set_result(mine)
+
+    def _heard(self, silence: asyncio.Timeout) -> None:
+        silence.reschedule(self._loop.time() + SILENCE_SECONDS)
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        assert self._connection is not None
+        await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+
+    async def _reply(self) -> Any:
+        assert self._connection is not None
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            self._stale = self._stale or isinstance(error, _ELSEWHERE)
+            return error
 
     async def _talk(self, commands: Sequence[Command]) -> list[Any]:
-        connection = self._connection
-        assert connection is not None
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response())
-            except ResponseError as error:
-                replies.append(error)
-        return replies
+        await self._send(commands)
+        return [await self._reply() for _ in commands]
 
     async def _open(self) -> None:
         """Connect, look who is there, and bring the scripts along."""
@@ -178,7 +190,7 @@ class Link:
                 raise away(f"Redis at {self.node} does not take our scripts: {reply}")
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._stale = self._connection, None, False
         if connection is not None:
             with contextlib.suppress(RedisError, OSError, RuntimeError):
                 await connection.disconnect(nowait=True)
