@@ -36,7 +36,8 @@ from milepost.wheel import TICK, Wheel
 log = logging.getLogger("milepost.hub")
 
 READS_AT_ONCE: Final = 8  # catch-up reads in flight: a storm must not starve the live readers
-PAGE: Final = 256
+PAGE: Final = 64  # documents of a catch-up that are read at once: those that its sink has no room for are read again
+TENANT_PAGE: Final = 256
 ALL: Final = 10_000  # more than a stream can be narrowed to
 SLICE_SECONDS: Final = 0.004  # a long fan-out, or thousands of heartbeats, let others run this often
 BACKSTOP_SECONDS: Final = 5.0
@@ -400,7 +401,7 @@ class Hub:
         position = tenant.position
         assert position is not None, "set before the first listener"
         self.stats.reads += 1
-        page = await self.engine.changes(tenant.name, None, position, now=self._now(), limit=PAGE)
+        page = await self.engine.changes(tenant.name, None, position, now=self._now(), limit=TENANT_PAGE)
         if page.reset is not None or page.cursor.epoch != position.epoch:
             tenant.position = page.cursor
             self._start_over(tenant)
