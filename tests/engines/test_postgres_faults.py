@@ -433,6 +433,17 @@ async def test_planted_bare_sequence(postgres_server: PostgresServer, monkeypatc
         bare = "nextval('milepost.bare') - 1"
         monkeypatch.setitem(SQL, "lock", SQL["lock"].replace("t.head", bare).replace("FOR UPDATE", ""))
         monkeypatch.setitem(SQL, "grow", SQL["grow"].replace("= n.head", "= greatest(t.head, n.head)"))
+        # Some commits take longer than others, whatever the machine: that is all that this bug needs.
+        postgres_server.execute(
+            "CREATE FUNCTION milepost.dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $$",
+            database,
+        )
+        postgres_server.execute(
+            "CREATE TRIGGER dawdle AFTER INSERT ON milepost.document"
+            " FOR EACH STATEMENT EXECUTE FUNCTION milepost.dawdle()",
+            database,
+        )
         traffic = Traffic(engines[:4], engines[4])
         async with traffic.running():
             await wait_until(lambda: len(traffic.acknowledged) > 300, seconds=30)
