@@ -37,7 +37,6 @@ log = logging.getLogger("milepost.server")
 
 # a peer that vanished without a word is found by its unacknowledged bytes; a heartbeat is sent every 15 s
 USER_TIMEOUT_MS: Final = 10_000
-KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
 SEND_BUFFER: Final = 64 * 1024  # bytes that the kernel holds for a reader who stopped; by itself it takes up to 4 MB
 BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
@@ -202,13 +201,14 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    # Linux hands these on to every accepted connection; where they are unknown the heartbeat alone must do
-    for name, value in {**KEEPALIVE, "TCP_USER_TIMEOUT": USER_TIMEOUT_MS}.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    # Linux hands this on to every accepted connection, where it has a heartbeat that nobody acknowledges end it. The
+    # kernel's own keepalive would do harm: after a broadcast all its probes are due in the same instant, over loopback
+    # (a proxy on this machine) those beyond `net.core.netdev_max_backlog` are dropped, and one that is unanswered
+    # counts against TCP_USER_TIMEOUT: healthy streams were cut by the thousand.
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, option, USER_TIMEOUT_MS)
     try:
         listener.bind(address)
     except OSError:
