@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.engines.postgres_server import PostgresServer, postgres
+from tests.engines.redis_server import RedisServer, running_redis
+from tests.engines.redis_server import RedisServer, running_redis
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,3 +26,35 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL that nobody stops: tests that do start one of their own."""
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that nobody stops, though everybody empties it."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_of_many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that nobody stops or empties, with a database for each who wants a store of their own."""
+    with running_redis(tmp_path_factory.mktemp("redis-of-many"), databases=10_000) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The URL of an empty store of an engine: ``sqlite``, ``redis`` or ``postgres``. Its server is started when first
+    wanted."""  # noqa: D209
+
+    def new(engine: str) -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{tmp_path_factory.mktemp('store')}/hub.db"
+        if engine == "redis":
+            redis: RedisServer = request.getfixturevalue("redis_of_many")
+            return redis.new_database()
+        assert engine == "postgres", engine
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.url(server.new_database())
+
+    return new

@@ -310,8 +310,6 @@ class Settings(BaseSettings):
     def _worker_problems(self) -> list[str]:
         if self.workers == 1:
             return []
-        if self.engine.startswith("sqlite:"):
-            return ["WORKERS: SQLite is served from one process; several need PostgreSQL or Redis"]
         if not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
             return ["WORKERS: this system lets one process have the port"]
         return []

@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.redis_server import RedisServer, running_cluster, running_redis
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis that nobody stops, though everybody empties it."""
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+from tests.engines.redis_server import RedisServer, running_cluster
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,32 @@ import pytest
 
 from milepost.server.siblings import merged
 from tests.engines.postgres_server import PostgresServer
+from tests.engines.redis_server import RedisServer
 from tests.server.process import Client, Server, wait_until
 
 PROCESSES = 3
 STREAMS = 18
 
 
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/hub.db"
+    if request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        redis.do("FLUSHALL")
+        return redis.url
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    return postgres.url(postgres.new_database())
+
+
 @pytest.fixture
-def start(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start(engine: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start a server of three processes, with settings of its own."""
     made: list[Server] = []
 
     def begin(**settings: Any) -> Server:
-        engine = postgres_server.url(postgres_server.new_database())
         given = {"workers": PROCESSES, "engine": engine, "heartbeat_seconds": 1, "max_streams_per_user": 200}
         server = Server(tmp_path, **{**given, **settings})
         made.append(server)
@@ -161,6 +176,72 @@ def test_a_signal_ends_all(start: Callable[..., Server], number: signal.Signals)
             assert stream.until("stream_end")[-1].json["reason"] == "shutdown"
     assert server.wait(15) == 0
     assert not any(map(_lives, children))
+
+
+def test_what_was_acknowledged_is_there_after_the_end(start: Callable[..., Server]) -> None:
+    """Progress that any process took just before it was told to stop is stored, whichever of them ends first."""
+    server = start(drain_seconds=1)
+    me = server.someone()
+    me.job("j1", total=1000)
+    for current in range(1, 41):
+        headers = {"authorization": f"Bearer {me.token}"}
+        url = f"{server.url}/api/jobs/j1"
+        httpx2.patch(url, json={"current": current}, headers=headers).raise_for_status()
+    server.signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+    server.start()
+    assert me.get("/jobs/j1")["job"]["current"] == 40
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_the_process_that_writes_dies_while_others_publish(start: Callable[..., Server]) -> None:
+    """SQLite: kill -9 of the one that writes, three times: whoever repeats with its key has published exactly once."""
+    server = start()
+    me = server.someone()
+    done = threading.Event()
+
+    def publish(who: int) -> list[str]:
+        told: list[str] = []
+        while not done.is_set():
+            told.append(f"{who}-{len(told)}")
+            _insist(me, told[-1])
+        return told
+
+    with ThreadPoolExecutor(4) as threads:
+        publishers = [threads.submit(publish, who) for who in range(4)]
+        try:
+            for _ in range(3):
+                before = len(me.get("/notifications?limit=100")["notifications"])
+                os.kill(_children(server.pid)[0], signal.SIGKILL)
+                wait_until(lambda: len(_serving_or_none(server)) == PROCESSES, seconds=30, what="it is replaced")
+                _insist(me, f"after-{before}")
+        finally:
+            done.set()
+        told = [title for publisher in publishers for title in publisher.result()]
+    kept: list[str] = []
+    page: dict[str, Any] = {"more": True, "cursor": None}
+    while page["more"]:
+        page = me.get("/notifications?limit=100" + (f"&before={page['notifications'][-1]['id']}" if kept else ""))
+        kept += [note["title"] for note in page["notifications"]]
+    kept = [title for title in kept if not title.startswith("after-")]
+    assert len(told) > 4
+    assert sorted(kept) == sorted(told)
+
+
+def _insist(me: Client, title: str) -> None:
+    """Publish with an idempotency key, again and again until it is acknowledged."""
+    headers = {"authorization": f"Bearer {me.token}", "idempotency-key": title}
+    url, note = f"{me.server.url}/api/notifications", {"user": me.user, "title": title}
+
+    def acknowledged() -> bool:
+        try:
+            answer = httpx2.post(url, json=note, headers=headers)
+        except httpx2.TransportError:
+            return False
+        assert answer.status_code in (201, 503), answer.text
+        return answer.status_code == 201
+
+    wait_until(acknowledged, seconds=30, what="the publish is acknowledged")
 
 
 def test_orphans_end(start: Callable[..., Server]) -> None:

@@ -201,7 +201,6 @@ def test_policy_carries_lease_retention_and_deadlines_per_kind() -> None:
     ("overrides", "told"),
     [
         ({}, "SECRET: none"),
-        ({"secret": SECRET, "workers": 2}, "WORKERS: SQLite"),
         ({"secret": "x" * 31}, "SECRET: shorter"),
         ({"secret": "ab" * 32}, "SECRET: a few characters"),
         ({"secret": DEV_SECRET}, "SECRET: the one of --dev"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from milepost.engine import Engine, Write
 from milepost.errors import Invalid
 
-__all__ = ["JoinsTransactions", "open_engine"]
+__all__ = ["Family", "JoinsTransactions", "WritesForOthers", "open_engine"]
 
 _REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
 _SCHEMES: Final = ("sqlite", "postgresql", *_REDIS)
@@ -27,13 +29,37 @@ class JoinsTransactions(Protocol):
         ...
 
 
-def open_engine(url: str) -> Engine:
+@runtime_checkable
+class WritesForOthers(Protocol):
+    """An engine in the one process of a family that writes for the others."""
+
+    async def receive(self) -> None:
+        """Begin to, on this event loop, until the engine is closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Which of the processes of one server this is.
+
+    ``folder`` is theirs and open to nobody else; ``number`` counts from 0. At the end number 0 waits up to ``patience``
+    seconds for the others.
+    """
+
+    folder: Path
+    number: int
+    patience: float
+
+
+def open_engine(url: str, family: Family | None = None) -> Engine:
     """Open the store that a URL names and return its engine, ready for use from any thread and event loop.
 
     ``sqlite:///relative.db`` · ``sqlite:////absolute.db``: a file on this host, made where it is missing.
     ``postgresql://user:password@host/database``: as libpq understands it; connects when it is first used.
     ``redis://user:password@host:port/number`` · ``rediss://…``, with TLS · ``valkey://`` and ``valkeys://``, the same:
     connects when it is first used; one server of a cluster names the cluster.
+
+    Of the processes of a ``family`` on SQLite number 0 writes, the others forward to it.
 
     Raises ``Invalid`` for a URL that no engine understands, ``Unavailable`` where the store cannot be opened. The
     driver is imported here, so only the one that is used has to be installed.
@@ -56,9 +82,20 @@ def open_engine(url: str) -> Engine:
             " sqlite:///relative.db or sqlite:////absolute.db",
             field="engine",
         )
+    if family is not None:
+        return _open_forwarding(path, family)
     from milepost.engines.sqlite import SqliteEngine
 
     return SqliteEngine(path)
+
+
+def _open_forwarding(path: str, family: Family) -> Engine:
+    from milepost.engines.sqlite.forwarding import AppointedEngine, ForwardingEngine
+
+    socket = family.folder / "writer"
+    if family.number:
+        return ForwardingEngine(path, socket)
+    return AppointedEngine(path, socket, patience=family.patience)
 
 
 def _open_postgres(url: str) -> Engine:

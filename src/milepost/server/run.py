@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from milepost.engines import Family
 from milepost.errors import MilepostError
 from milepost.server import logs
 from milepost.server.app import Application, create_app
@@ -42,6 +43,7 @@ BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
 INTERRUPTED_DRAIN: Final = 1.0  # Ctrl-C is somebody at a terminal
 CLOSE_SECONDS: Final = 5  # for answers that are being written after the drain
+FAMILY_SECONDS: Final = 8.0  # beyond the drain time, for processes that have something to store yet
 # A stream is a hundred objects that live long and are no garbage; Python's defaults look through all of them again with
 # every few thousand streams that are opened, which is a third of what opening one costs, and stops the loop each time.
 GARBAGE_THRESHOLDS: Final = (10_000, 20, 50)
@@ -142,6 +144,8 @@ async def _serve(
     server: Server, listener: socket.socket, app: Application, settings: Settings, place: Place | None
 ) -> None:
     services = app.services
+    if place is not None:
+        services.family = Family(place.folder, place.number, settings.drain_seconds + FAMILY_SECONDS)
     await services.start()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)

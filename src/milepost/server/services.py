@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from milepost.auth import Verifier
 from milepost.bridge import Bridge
 from milepost.engine import Engine, Write
-from milepost.engines import open_engine
+from milepost.engines import Family, WritesForOthers, open_engine
 from milepost.errors import Conflict
 from milepost.hub import Hub
 from milepost.leases import Leases
@@ -48,6 +48,7 @@ class Services:
         self.admission = Admission(settings)
         self.metrics = Metrics()
         self.siblings: Siblings | None = None
+        self.family: Family | None = None
         self.bridge: Bridge | None = None
         self.draining = False
         self._starting = asyncio.Lock()
@@ -61,7 +62,10 @@ class Services:
             if self.started:
                 return
             settings = self.settings
-            self.engine = self.metrics.measured(self._given or open_engine(settings.engine))
+            engine = self._given or open_engine(settings.engine, self.family)
+            if isinstance(engine, WritesForOthers):
+                await engine.receive()
+            self.engine = self.metrics.measured(engine)
             self.tickets = TicketOffice(self.engine)
             self.seal = CursorSeal(await _seal_key(self.engine))
             self.ledger = Ledger(

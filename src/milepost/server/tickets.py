@@ -27,7 +27,7 @@ class TicketOffice:
     """Issues and redeems. See ``auth.Tickets`` for the rules, which hold for each process's own issues."""
 
     def __init__(self, engine: Engine, *, now: Callable[[], float] = time.time) -> None:
-        self._engine = engine if engine.reach is Reach.NETWORK else None
+        self._engine = None if engine.reach is Reach.PROCESS else engine
         self._own = Tickets(now=now)
         self._now = now
 

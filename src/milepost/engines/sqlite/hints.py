@@ -36,8 +36,11 @@ class Hints(AsyncIterator[str | None]):
         self._pending.clear()
         self._polled_at = time.monotonic()
 
-    def add(self, tenants: Iterable[str | None]) -> None:
-        """Say that these grew; on the loop's own thread."""
+    def hear(self, group: int, tenants: Iterable[str | None]) -> None:
+        """See ``Listener.hear``."""
+        self._add(tenants)
+
+    def _add(self, tenants: Iterable[str | None]) -> None:
         for tenant in tenants:
             self._pending[tenant] = None
         if len(self._pending) > MANY_TENANTS:
@@ -94,5 +97,5 @@ class Hints(AsyncIterator[str | None]):
         _, _, last, renewed = state[0]
         if others:
             self._busy_until = time.monotonic() + 1.0
-        self.add((None,) if renewed > self._group else others)
+        self._add((None,) if renewed > self._group else others)
         self._group = max(last, self._group)

@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from milepost.engines.sqlite.file import DriverError, Handle, SqliteFile, away, explain, is_fatal
 from milepost.engines.sqlite.group import Group
-from milepost.engines.sqlite.hints import Hints
 from milepost.errors import MilepostError, Unavailable
 
 GROUP_WRITES: Final = 256
@@ -35,6 +34,16 @@ class _Task:
     error: BaseException | None = None
 
 
+class Listener(Protocol):
+    """Who is told of each group."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def hear(self, group: int, tenants: Iterable[str | None]) -> None:
+        """This group was stored, and these tenants grew by it (None: perhaps all); on the loop's own thread."""
+        ...
+
+
 class Writer:
     """Runs tasks in groups. Each group is one transaction; a task that raises a ``MilepostError`` changes nothing.
 
@@ -42,7 +51,7 @@ class Writer:
     """
 
     def __init__(self, file: SqliteFile) -> None:
-        self.listeners: list[Hints] = []
+        self.listeners: list[Listener] = []
         self.own: dict[int, None] = {}
         self._file = file
         self._closed = False
@@ -61,6 +70,10 @@ class Writer:
 
         Raises ``Unavailable`` where the group could not be stored; then none of it was, or nobody can know.
         """
+        return await self.submit(run, writes)
+
+    def submit(self, run: Callable[[Group], Result], writes: int = 1) -> asyncio.Future[Result]:
+        """``do`` without the waiting."""
         if self._closed:
             raise away("the engine is closed")
         if self._dead is not None:
@@ -74,8 +87,13 @@ class Writer:
         self._queue.put(task)
         if self._thread is None:
             self._start()
-        result: Result = await task.future
-        return result
+        return task.future
+
+    def remember(self, group: int) -> None:
+        """Its listeners are told of this group otherwise than by looking at the file."""
+        self.own[group] = None
+        if len(self.own) > OWN_GROUPS:
+            del self.own[next(iter(self.own))]
 
     def close(self) -> None:
         """Finish what is waiting, then end the thread."""
@@ -146,9 +164,7 @@ class Writer:
                 if result := self._group(task, alone=True):
                     self._tell(*result)
             return None
-        self.own[group.number] = None
-        if len(self.own) > OWN_GROUPS:
-            del self.own[next(iter(self.own))]
+        self.remember(group.number)
         return tasks, group
 
     def _gather(self, first: _Task, tasks: list[_Task], *, alone: bool) -> Iterable[_Task]:
@@ -179,13 +195,14 @@ class Writer:
         loops: dict[asyncio.AbstractEventLoop, list[_Task]] = {}
         for task in tasks:
             loops.setdefault(task.loop, []).append(task)
+        number = 0 if group is None else group.number
         listeners = list(self.listeners) if tenants else []
         for listener in listeners:
             loops.setdefault(listener.loop, [])
         for loop, mine in loops.items():
             theirs = [listener for listener in listeners if listener.loop is loop]
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-                loop.call_soon_threadsafe(_deliver, mine, theirs, tenants)
+                loop.call_soon_threadsafe(_deliver, mine, theirs, number, tenants)
 
 
 def _all_failed(tasks: list[_Task], error: Exception) -> list[_Task]:
@@ -194,7 +211,7 @@ def _all_failed(tasks: list[_Task], error: Exception) -> list[_Task]:
     return tasks
 
 
-def _deliver(tasks: Iterable[_Task], listeners: Iterable[Hints], tenants: Iterable[str | None]) -> None:
+def _deliver(tasks: Iterable[_Task], listeners: Iterable[Listener], group: int, tenants: Iterable[str | None]) -> None:
     for task in tasks:
         if task.future.done():  # its caller was cancelled
             continue
@@ -203,4 +220,4 @@ def _deliver(tasks: Iterable[_Task], listeners: Iterable[Hints], tenants: Iterab
         else:
             task.future.set_result(task.answer)
     for listener in listeners:
-        listener.add(tenants)
+        listener.hear(group, tenants)
