@@ -9,7 +9,6 @@ import pytest
 
 from tests.engines.postgres_server import PostgresServer, postgres
 from tests.engines.redis_server import RedisServer, running_redis
-from tests.engines.redis_server import RedisServer, running_redis
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
