@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ class RedisServer:
         self.port = free_port()
         self.settings = {"save": "", "appendonly": "no", "repl_diskless_sync_delay": "0", **settings}
         self._process: subprocess.Popen[bytes] | None = None
+        self._databases = itertools.count(1)
 
     @property
     def url(self) -> str:
@@ -50,6 +52,10 @@ class RedisServer:
         """Of the process."""
         assert self._process is not None
         return self._process.pid
+
+    def new_database(self) -> str:
+        """The URL of an empty database. It has as many as its settings say, 15 beside the first where they do not."""
+        return f"{self.url}/{next(self._databases)}"
 
     def start(self) -> None:
         """Start it on its port and its data; returns when it answers and has read them."""

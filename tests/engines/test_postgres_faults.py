@@ -7,28 +7,22 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from milepost.engine import Engine, Question
-from milepost.engines import open_engine
+from milepost.engine import Engine
 from milepost.engines.postgres import PostgresEngine
-from milepost.engines.postgres.session import SQL
-from milepost.engines.postgres.writer import Task, Writer, begin
+from milepost.engines.postgres.writer import Task, begin
 from milepost.errors import Unavailable
 from milepost.model import Cursor
 from milepost.testing import wait_until
 from milepost.testing.documents import NOW, SECONDS, keys, read_on, revisions, start, write, writing
 from tests.engines.postgres_server import PostgresServer, postgres
+from tests.engines.traffic import BOUND, RECOVERED, Traffic, opened, until_it_works, verbs
 from tests.faults.proxy import Proxy, proxy_to
-
-BOUND = 2.0  # seconds within which every call ends
-RECOVERED = 5.0  # and within which everything works again once the server does
 
 
 @pytest.fixture(scope="module")
@@ -54,102 +48,6 @@ def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
         yield proxy
 
 
-@asynccontextmanager
-async def opened(*urls: str) -> AsyncIterator[list[Engine]]:
-    """An engine for each URL."""
-    engines = [open_engine(url) for url in urls]
-    try:
-        yield engines
-    finally:
-        for engine in engines:
-            await engine.close()
-
-
-class Traffic:
-    """Producers that commit document after document, and what they were told; a reader, and what it saw."""
-
-    def __init__(self, writers: list[Engine], reader: Engine) -> None:
-        self.writers = writers
-        self.reader = reader
-        self.acknowledged: dict[str, int] = {}
-        self.in_doubt: set[str] = set()
-        self.codes: set[str] = set()
-        self.seen: list[int] = []
-        self.held: dict[str, int] = {}
-        self._stop = asyncio.Event()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Traffic, while the block lasts; then the reader catches up."""
-        cursor = await start(self.reader)
-        producing = [asyncio.create_task(self._produce(n, engine)) for n, engine in enumerate(self.writers)]
-        reading = asyncio.create_task(self._read(cursor))
-        try:
-            yield
-            self._stop.set()
-            await asyncio.gather(*producing)
-            await wait_until(self._caught_up, seconds=RECOVERED)
-        finally:
-            for task in (*producing, reading):
-                task.cancel()
-
-    async def _caught_up(self) -> bool:
-        try:
-            return self.seen[-1:] == [(await start(self.reader)).revision]
-        except Unavailable:  # right after a restart
-            return False
-
-    async def got_through(self) -> None:
-        """Wait until each producer was acknowledged something new."""
-        before = set(self.acknowledged)
-
-        def all_new() -> bool:
-            fresh = set(self.acknowledged) - before
-            return all(any(key.startswith(f"{n}-") for key in fresh) for n in range(len(self.writers)))
-
-        await wait_until(all_new, seconds=RECOVERED)
-
-    async def check(self) -> None:
-        """Acknowledged ⊆ stored, nothing twice, nothing skipped, and the reader holds all of it."""
-        stored, cursor = await read_on(self.reader, Cursor((await start(self.reader)).epoch, 0))
-        assert revisions(stored) == list(range(1, cursor.revision + 1))
-        by_key = {it.key: it.revision for it in stored}
-        assert self.codes <= {"engine_away"}
-        assert self.acknowledged.items() <= by_key.items()
-        assert set(by_key) <= set(self.acknowledged) | self.in_doubt
-        assert self.seen == revisions(stored)
-        assert self.held == by_key
-
-    async def _produce(self, number: int, engine: Engine) -> None:
-        count = 0
-        while not self._stop.is_set():
-            count += 1
-            key = f"{number}-{count}"
-            began = time.monotonic()
-            try:
-                (it,) = await engine.commit("t", [write(key, replaces=0)])
-            except Unavailable as error:
-                self.codes.add(error.code)
-                self.in_doubt.add(key)
-                await asyncio.sleep(0.02)
-            else:
-                self.acknowledged[key] = it.revision
-            assert time.monotonic() - began < BOUND
-            await asyncio.sleep(0)
-
-    async def _read(self, cursor: Cursor) -> None:
-        async with self.reader.hints() as hints:
-            while True:
-                try:
-                    found, cursor = await read_on(self.reader, cursor)
-                except Unavailable:
-                    await asyncio.sleep(0.05)
-                    continue
-                self.seen += revisions(found)
-                self.held.update({it.key: it.revision for it in found})
-                await asyncio.wait_for(anext(hints), SECONDS)
-
-
 @pytest.mark.parametrize("how", ["kill -9", "immediate", "fast"])
 async def test_restarts(mortal: PostgresServer, how: str) -> None:
     """Three restarts at random points of the traffic: nothing acknowledged is lost, all go on within 5 s."""
@@ -159,7 +57,7 @@ async def test_restarts(mortal: PostgresServer, how: str) -> None:
     url = mortal.url(mortal.new_database())
     async with opened(url, url, url) as engines:
         await engines[0].heads(["t"])
-        traffic = Traffic(engines[:2], engines[2])
+        traffic = Traffic(engines[:2], engines[2], seed=seed)
         async with traffic.running():
             for _ in range(3):
                 await traffic.got_through()
@@ -171,7 +69,7 @@ async def test_restarts(mortal: PostgresServer, how: str) -> None:
                 await asyncio.to_thread(mortal.start)
             await traffic.got_through()
         assert traffic.in_doubt, "the restarts were noticed"
-        await traffic.check()
+        traffic.check()
 
 
 async def test_dropped_connections(postgres_server: PostgresServer, proxy: Proxy) -> None:
@@ -186,26 +84,7 @@ async def test_dropped_connections(postgres_server: PostgresServer, proxy: Proxy
                 proxy.cut()
                 assert len(await engines[0].heads(["t"])) == 1
             await traffic.got_through()
-        await traffic.check()
-
-
-def verbs(engine: Engine, epoch: str) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Everything that an engine can be asked."""
-    return {
-        "get": lambda: engine.get("t", ["a"]),
-        "commit": lambda: engine.commit("t", [write("b")]),
-        "touch": lambda: engine.touch("t", "a", revision=1, due_at=NOW),
-        "changes": lambda: engine.changes("t", ["user:a"], Cursor(epoch, 0), now=NOW),
-        "ahead": lambda: engine.changes("t", ["user:a"], Cursor(epoch, 99), now=NOW),
-        "snapshot": lambda: engine.changes("t", ["user:a"], None, now=NOW),
-        "find": lambda: engine.find("t", None, kind="note"),
-        "count": lambda: engine.count("t", [Question("user:a", "x", "a")]),
-        "heads": lambda: engine.heads(["t"]),
-        "due": lambda: engine.due(now=NOW),
-        "prune": lambda: engine.prune(now=NOW),
-        "ping": engine.ping,
-        "renew_epoch": engine.renew_epoch,
-    }
+        traffic.check()
 
 
 @pytest.mark.parametrize("how", ["hangs", "is away"])
@@ -227,7 +106,7 @@ async def test_every_verb_is_bounded(postgres_server: PostgresServer, proxy: Pro
         proxy.heal()
         began = time.monotonic()
         for verb in asked.values():
-            await _until_it_works(verb)
+            await until_it_works(verb)
         assert time.monotonic() - began < RECOVERED
 
 
@@ -242,7 +121,7 @@ async def test_many_wait_for_a_server_that_hangs(postgres_server: PostgresServer
         assert time.monotonic() - began < BOUND + 0.3
         assert {getattr(answer, "code", answer) for answer in answers} == {"engine_away"}
         proxy.heal()
-        await _until_it_works(lambda: engine.get("t", ["a"]))
+        await until_it_works(lambda: engine.get("t", ["a"]))
 
 
 async def test_cut_and_heal(postgres_server: PostgresServer, proxy: Proxy) -> None:
@@ -353,7 +232,7 @@ async def test_a_stopped_process_holds_nobody_up(postgres_server: PostgresServer
         task = Task("t", asyncio.get_running_loop().create_future(), [write("b")])
         await begin(session, [task], None)  # and there it stops
         began = time.monotonic()
-        await _until_it_works(lambda: engine.commit("t", [write("b", replaces=0)]))
+        await until_it_works(lambda: engine.commit("t", [write("b", replaces=0)]))
         assert time.monotonic() - began < RECOVERED
         session.close()
 
@@ -374,7 +253,7 @@ async def test_promoted_with_lag(mortal: PostgresServer, standby_folder: Path) -
                 with pytest.raises(Unavailable):
                     await after.heads(["t"])  # nobody reads from a standby
                 await asyncio.to_thread(standby.promote)
-                await _until_it_works(lambda: after.heads(["t"]))
+                await until_it_works(lambda: after.heads(["t"]))
                 await after.commit("t", [write(f"new-{n}") for n in range(9)])
                 page = await after.changes("t", None, cursor, now=NOW)
                 assert (page.reset, keys(page)) == ("epoch", ["kept"])
@@ -397,19 +276,8 @@ async def test_a_restored_dump(postgres_server: PostgresServer) -> None:
             "ALTER TABLE milepost.copy RENAME TO store",
             database,
         )
-        await _until_it_works(lambda: engine.heads(["t"]))
+        await until_it_works(lambda: engine.heads(["t"]))
         assert (await engine.changes("t", None, cursor, now=NOW)).reset == "epoch"
-
-
-async def _until_it_works(verb: Callable[[], Awaitable[object]]) -> None:
-    async def works() -> bool:
-        try:
-            await verb()
-        except Unavailable:
-            return False
-        return True
-
-    await wait_until(works, every=0.05)
 
 
 async def _until_there(engine: Engine, key: str) -> None:
@@ -417,55 +285,3 @@ async def _until_there(engine: Engine, key: str) -> None:
         return (await engine.get("t", [key]))[0] is not None
 
     await wait_until(there)
-
-
-# --- bugs that are planted, to see that the tests above would catch them ---------------------------------------------
-
-
-async def test_planted_bare_sequence(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Revisions from a sequence, as many would draw them: readers pass over commits that come late, and it shows."""
-    database = postgres_server.new_database()
-    url = postgres_server.url(database)
-    async with opened(url, url, url, url, url) as engines:
-        await engines[0].heads(["t"])
-        postgres_server.execute("CREATE SEQUENCE milepost.bare", database)
-        postgres_server.execute("INSERT INTO milepost.tenant (name) VALUES ('t')", database)
-        bare = "nextval('milepost.bare') - 1"
-        monkeypatch.setitem(SQL, "lock", SQL["lock"].replace("t.head", bare).replace("FOR UPDATE", ""))
-        monkeypatch.setitem(SQL, "grow", SQL["grow"].replace("= n.head", "= greatest(t.head, n.head)"))
-        # Some commits take longer than others, whatever the machine: that is all that this bug needs.
-        postgres_server.execute(
-            "CREATE FUNCTION milepost.dawdle() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $$",
-            database,
-        )
-        postgres_server.execute(
-            "CREATE TRIGGER dawdle AFTER INSERT ON milepost.document"
-            " FOR EACH STATEMENT EXECUTE FUNCTION milepost.dawdle()",
-            database,
-        )
-        traffic = Traffic(engines[:4], engines[4])
-        async with traffic.running():
-            await wait_until(lambda: len(traffic.acknowledged) > 300, seconds=30)
-        with pytest.raises(AssertionError):
-            await traffic.check()
-
-
-async def test_planted_retry(postgres_server: PostgresServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that repeats a commit whose answer was lost stores it twice, which its revisions tell."""
-    database = postgres_server.new_database()
-    store = Writer._store  # noqa: SLF001
-
-    async def again(self: Writer, *todo: Any) -> None:
-        try:
-            await store(self, *todo)
-        except Unavailable:
-            await store(self, *todo)
-
-    monkeypatch.setattr(Writer, "_store", again)
-    async with opened(postgres_server.url(database, port=proxy.port), postgres_server.url(database)) as (far, near):
-        await far.commit("t", [write("warm")])
-        proxy.lose_reply(b"body-of-it")
-        (it,) = await far.commit("t", [write("lost", body=b"body-of-it")])
-        assert it.revision == 3
-        assert (await start(near)).revision == 3
