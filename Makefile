@@ -7,6 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+ENGINE ?= sqlite
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -17,9 +18,9 @@ WEB := $(filter-out web/node_modules/%,$(wildcard web/*.json web/*.ts web/*.js w
 help: ## what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/product $(BUNDLE) ## hub, worker and page of the example on this machine, until Ctrl-C
-	@echo "· milepost demo"
-	@milepost demo
+demo: .venv/product $(BUNDLE) engine ## hub, worker and page of the example, until Ctrl-C; ENGINE=redis or postgres: two hubs
+	@echo "· milepost demo --engine $(ENGINE)"
+	@milepost demo --engine '$(ENGINE)'
 
 test: .venv/tools $(BUNDLE) programs ## every test there is: vitest, then pytest with real servers and a real Chromium
 	@echo "· vitest, then pytest"
@@ -84,11 +85,32 @@ $(BUNDLE): web/node_modules/ready $(WEB)
 	@cd web && npm run --silent build
 	@touch $@
 
+# What the demo needs besides when two hubs share an engine: its driver, nginx, and the engine where no URL says where.
+engine: .venv/product
+ifneq ($(ENGINE),sqlite)
+	@scripts/need 'command -v nginx || ls /usr/sbin/nginx' nginx
+endif
+ifneq (,$(filter redis% valkey%,$(ENGINE)))
+	@python -c 'import hiredis, redis' 2>/dev/null || python -m pip install --quiet --editable '.[redis]'
+endif
+ifneq (,$(filter postgres%,$(ENGINE)))
+	@python -c 'import psycopg' 2>/dev/null || python -m pip install --quiet --editable '.[postgres]'
+endif
+ifeq ($(ENGINE),redis)
+	@scripts/need 'command -v redis-server || command -v valkey-server' redis-server
+endif
+ifeq ($(ENGINE),postgres)
+	@scripts/need 'command -v postgres || ls /usr/lib/postgresql/*/bin/postgres' postgresql
+endif
+
 programs:
 	@scripts/need 'command -v chromium' chromium fonts-liberation
 	@scripts/need 'command -v curl' curl
 	@scripts/need 'command -v ip' iproute2
 	@scripts/need 'command -v redis-server' redis-server
 	@scripts/need 'command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl' postgresql
+	@scripts/need 'command -v nginx || ls /usr/sbin/nginx' nginx
+	@scripts/need 'command -v haproxy || ls /usr/sbin/haproxy' haproxy
+	@scripts/need 'command -v caddy' caddy
 
-.PHONY: help demo test check bench docs clean programs
+.PHONY: help demo test check bench docs clean engine programs

@@ -1,6 +1,8 @@
 """Starts hub and page (one process) and the workers (one process each), restarts whichever dies, ends all together.
 
-The listening socket belongs to this process: while the hub is being restarted, browsers wait instead of being refused.
+On SQLite there is one hub, and its listening socket belongs to this process: while the hub is being restarted, browsers
+wait instead of being refused. On Redis and PostgreSQL there are two of them behind one nginx (``neighbours``): the port
+of one that died refuses, and nginx asks the other.
 """
 
 from __future__ import annotations
@@ -14,11 +16,17 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import webbrowser
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
+from . import neighbours
+
+HUBS: Final = 2  # where they can share a store
 WORKERS: Final = 2
 STEADY_SECONDS: Final = 5.0  # a child that lived so long has started well
 QUICK_DEATHS: Final = 5  # so many deaths in a row before that: it will never start
@@ -39,42 +47,128 @@ def run(
 ) -> None:
     """Serves until SIGINT or SIGTERM. Prints the address first; port 0 takes a free one.
 
-    ``engine`` is the hub's (a SQLite file in ``data_dir`` by default), ``output`` where documents are written,
-    ``token_seconds`` how long a visitor's token lives. Raises SystemExit with a sentence where it cannot start.
+    ``engine``: "sqlite", a file in ``data_dir`` (the default); "redis" or "postgres", one that is started here with its
+    data in ``data_dir``; or the URL of one that runs. ``output`` is where documents are written, ``token_seconds`` how
+    long a visitor's token lives. Raises SystemExit with a sentence where it cannot start.
     """
     missing = [name for name in ("font_source_serif_pro", "jinja2", "reportlab") if find_spec(name) is None]
     if missing:
         raise SystemExit(f"The demo needs {', '.join(missing)}: pip install 'milepost[demo]'")
+    engine = engine or "sqlite"
+    several = engine.partition(":")[0] in neighbours.SHARED
+    if several:
+        neighbours.check(engine)
+    elif engine.partition(":")[0] != "sqlite":
+        raise SystemExit(f"There is no engine {engine!r}: it is sqlite, redis, postgres, or the URL of one.")
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     held = _hold(data_dir)
     listener = _listen(host, port)
-    make_secret(data_dir)
+    secret = make_secret(data_dir)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     shared = ["--data-dir", str(data_dir), "--url", url, "--output", str(output or data_dir / "files")]
-    hub = ["hub", *shared, "--fd", str(listener.fileno()), "--token-seconds", str(token_seconds)]
-    stop = threading.Event()
-    children = [
-        # An engine's URL may hold a password, which an argument would show to everybody on the machine.
-        _Child("hub", hub, stop, listener, MILEPOST_ENGINE=engine or f"sqlite:///{data_dir / 'milepost.db'}"),
-        *(_Child(f"worker {number}", ["worker", *shared], stop) for number in range(1, WORKERS + 1)),
-    ]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    print(f"Casefile runs at {url} (Ctrl-C ends it; its data is in {data_dir})", flush=True)
-    for child in children:
-        child.start()
-    if open_browser:
-        webbrowser.open(url)
-    stop.wait()
-    for child in children:
-        child.end()
+    hub = ["hub", *shared, "--token-seconds", str(token_seconds)]
+    family = _Family()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: family.stop.set())
+    try:
+        note = ""
+        if several:
+            note = (
+                f"· {HUBS} hubs behind one nginx, on {_start_hubs(family, hub, engine, data_dir, secret, listener)}\n"
+            )
+        else:
+            # An engine's URL may hold a password, which an argument would show to everybody on the machine.
+            store = f"sqlite:///{data_dir / 'milepost.db'}" if engine == "sqlite" else engine
+            family.start("hub", hub, listener.dup, MILEPOST_ENGINE=store)
+        for number in range(1, WORKERS + 1):
+            family.start(f"worker {number}", ["worker", *shared])
+        if not family.stop.is_set():
+            print(f"Casefile runs at {url} (Ctrl-C ends it; its data is in {data_dir})\n{note}", end="", flush=True)
+            if open_browser:
+                webbrowser.open(url)
+        family.stop.wait()
+    finally:
+        family.end()
     listener.close()
     held.close()
-    hopeless = [child.name for child in children if child.hopeless]
-    if hopeless:
-        raise SystemExit(f"The {hopeless[0]} does not start; what it said is above.")
+    if family.hopeless:
+        raise SystemExit(f"The {family.hopeless[0]} does not start; what it said is above.")
+
+
+def _start_hubs(
+    family: _Family, hub: list[str], engine: str, data_dir: Path, secret: str, listener: socket.socket
+) -> str:
+    """Starts a store where none is given, the hubs on it, and nginx in place of ``listener``; all answer then.
+
+    Returns the store's address as it may be shown.
+    """
+    engine_folder = None
+    if engine in neighbours.STORES:
+        store = neighbours.make_store(engine, data_dir, secret)
+        family.start(store.program.name, store.program.guarded())
+        engine = store.url
+        engine_folder = None if store.program.folder.is_relative_to(data_dir) else store.program.folder
+        _await(family, store.answers, store.program.name)
+    ports = [neighbours.free_port() for _ in range(HUBS)]
+    for number, port in enumerate(ports, 1):
+        family.start(f"hub {number}", hub, lambda port=port: _bound(port), MILEPOST_ENGINE=engine)  # type: ignore[misc]
+    for number, port in enumerate(ports, 1):
+        _await(family, lambda port=port: _is_ready(port), f"hub {number}")  # type: ignore[misc]
+    address = listener.getsockname()[:2]
+    listener.close()
+    nginx = neighbours.make_nginx(data_dir, address, ports)
+    family.start(nginx.name, nginx.guarded())
+    _await(family, lambda: _is_ready(address[1], address[0]), nginx.name)
+    elsewhere = "" if engine_folder is None else f" (its data is in {engine_folder})"
+    return f"{neighbours.shown(engine)}{elsewhere}"
+
+
+def _await(family: _Family, look: Callable[[], bool], name: str) -> None:
+    """Returns when ``look`` is true, or the family ends. Raises SystemExit where neither is so for long."""
+    until = time.monotonic() + neighbours.START_SECONDS
+    while not look() and not family.stop.wait(0.05):
+        if time.monotonic() > until:
+            raise SystemExit(f"The {name} does not answer.")
+
+
+def _is_ready(port: int, host: str = "127.0.0.1") -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where everybody listens, we are too
+    try:
+        with urllib.request.urlopen(f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class _Family:
+    """All processes of a demo, oldest first."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._children: list[_Child] = []
+
+    @property
+    def hopeless(self) -> list[str]:
+        """Those that never start."""
+        return [child.name for child in self._children if child.hopeless]
+
+    def start(
+        self, name: str, arguments: list[str], listen: Callable[[], socket.socket] | None = None, **environment: str
+    ) -> None:
+        """Adds one and keeps it running. Each time it starts, it is handed the socket that ``listen`` makes."""
+        if self.stop.is_set():
+            return
+        self._children.append(_Child(name, arguments, self.stop, listen, environment))
+        self._children[-1].start()
+
+    def end(self) -> None:
+        """Ends all of them: the hubs, then who works for them, and then what they stand on."""
+        self.stop.set()
+        order = ("hub", "worker", "nginx")
+        for child in sorted(self._children, key=lambda child: [*order, child.name].index(child.name.split()[0])):
+            child.end()
 
 
 class _Child:
@@ -85,14 +179,14 @@ class _Child:
         name: str,
         arguments: list[str],
         stop: threading.Event,
-        listener: socket.socket | None = None,
-        **environment: str,
+        listen: Callable[[], socket.socket] | None,
+        environment: dict[str, str],
     ) -> None:
         self.name = name
         self.hopeless = False
         self._arguments = arguments
         self._stop = stop
-        self._listener = listener
+        self._listen = listen
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
@@ -114,18 +208,16 @@ class _Child:
         quick = 0
         while not self._stop.is_set():
             started = time.monotonic()
-            self._process = subprocess.Popen(
-                # -P: the folder of the program must not hide a module of Python's own
-                [sys.executable, "-P", str(_PROGRAM), *self._arguments],
-                stdin=subprocess.PIPE,  # it ends when this process does, whose end of the pipe then closes
-                pass_fds=[self._listener.fileno()] if self._listener else [],
-                env={**os.environ, **self._environment},
-                process_group=0,  # Ctrl-C is for this process alone, which ends the others in good order
-            )
-            if self._stop.is_set():  # ended while it was being started
-                self._process.terminate()
-            with self._process as process:
-                code = process.wait()
+            try:
+                self._process = self._start_process()
+            except OSError as error:  # its port was taken in the moment between two of its lives
+                code: object = error.strerror
+                self._stop.wait(1)
+            else:
+                if self._stop.is_set():  # ended while it was being started
+                    self._process.terminate()
+                with self._process as process:
+                    code = process.wait()
             if self._stop.is_set():
                 return
             quick = quick + 1 if time.monotonic() - started < STEADY_SECONDS else 0
@@ -133,6 +225,22 @@ class _Child:
             if quick >= QUICK_DEATHS:
                 self.hopeless = True
                 self._stop.set()
+
+    def _start_process(self) -> subprocess.Popen[bytes]:
+        door = self._listen() if self._listen else None
+        given = ["--fd", str(door.fileno())] if door else []
+        try:
+            return subprocess.Popen(
+                # -P: the folder of the program must not hide a module of Python's own
+                [sys.executable, "-P", str(_PROGRAM), *self._arguments, *given],
+                stdin=subprocess.PIPE,  # it ends when this process does, whose end of the pipe then closes
+                pass_fds=[door.fileno()] if door else [],
+                env={**os.environ, **self._environment},
+                process_group=0,  # Ctrl-C is for this process alone, which ends the others in good order
+            )
+        finally:
+            if door:
+                door.close()
 
 
 def make_secret(data_dir: Path) -> str:
@@ -164,3 +272,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SystemExit(
             f"Port {port} on {host} cannot be used: {error.strerror or error}. Choose another one."
         ) from None
+
+
+def _bound(port: int) -> socket.socket:
+    """A hub's own socket, on which the hub itself will listen: until then, and once it is dead, the port refuses."""
+    door = socket.socket()
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    door.bind(("127.0.0.1", port))
+    return door

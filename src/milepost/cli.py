@@ -406,11 +406,14 @@ def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8470,
     data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("casefile-data"),
+    engine: Annotated[
+        str, typer.Option(help="sqlite; redis or postgres (two hubs, on one that it starts); or the URL of one.")
+    ] = "sqlite",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Run the example: a form, real documents made from it, and their progress in the page."""
     with told():
-        _example().run(host=host, port=port, data_dir=data_dir, open_browser=open_browser)
+        _example().run(host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser)
 
 
 def _example() -> ModuleType:
