@@ -15,7 +15,7 @@ from typing import Final
 from milepost import wire
 from milepost.dialects import Dialect, Frame
 from milepost.engine import Document, Page
-from milepost.model import TERMINAL, Cursor
+from milepost.model import TERMINAL, Cursor, Identity
 from milepost.subscriber import Listener, State, Subscriber, Topic
 from milepost.unread import Unread
 
@@ -35,6 +35,7 @@ class HubStats:
     reads: int = 0  # engine reads by the hub and its subscribers
     backstop_found: int = 0  # growth that no hint told of
     on_close: Callable[[float], object] = id  # told each stream's duration in seconds
+    of_user: Callable[[Identity], int] = lambda _: 1  # how many streams this user has here: whoever admits them knows
 
 
 class Delivery:
@@ -79,7 +80,7 @@ class Delivery:
         reset = page.reset or subscriber.reset
         seen = None if reset is not None else subscriber.cursor
         sent = self._stats.sent
-        told = before
+        told, settled = before, _settled(page, unread) if dialect.news_only else ()
         if reset is not None:
             subscriber.reset = None
             sent["reset"] += 1
@@ -87,7 +88,7 @@ class Delivery:
         for document in sorted(page.documents, key=_revision):
             if seen is not None and document.revision <= seen.revision:
                 continue
-            if document.gone and not subscriber.may_see(document):
+            if document.key in settled or (document.gone and not subscriber.may_see(document)):
                 continue
             position = Cursor(epoch, document.revision)
             cursor = self._seal.encode(tenant, position)
@@ -223,6 +224,15 @@ def _encoded(dialect: Dialect, document: Document, cursor: str) -> Frame | None:
     except Exception:
         log.exception("%s cannot be told in dialect %s", document.key, dialect.name)
         return None
+
+
+def _settled(page: Page, unread: Unread | None) -> frozenset[str]:
+    """The notifications of a page that were read or archived since, which they do not say themselves: through the
+    inbox's mark, or by the reader's own copy of a broadcast.
+    """
+    mark = 0 if unread is None else unread.read_up_to
+    read = {document.key for document in page.documents if document.kind == "notification" and document.order <= mark}
+    return frozenset(read | {wire.subject(document.key) for document in page.documents if "@" in document.key})
 
 
 def _revision(document: Document) -> int:

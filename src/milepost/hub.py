@@ -162,6 +162,7 @@ class Hub:
             subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
         page, counted = first
         connected = subscriber.dialect.connected(
+            subscriber.reader(self.stats.of_user),
             now=self._now(),
             cursor=None if page.reset or subscriber.reset else subscriber.requested,
             heartbeat_seconds=self._beat(subscriber),
@@ -195,7 +196,9 @@ class Hub:
         if subscriber.state is State.CLOSED or subscriber.sink is None:
             self.close(subscriber)
             return
-        self.delivery.write(subscriber, "stream_end", subscriber.dialect.stream_end(reason, retry_ms))
+        reader = subscriber.reader(self.stats.of_user)
+        last = subscriber.dialect.stream_end(reader, reason, retry_ms, now=self._now())
+        self.delivery.write(subscriber, "stream_end", last)
         sink = subscriber.sink
         self.close(subscriber)
         sink.end()
@@ -471,11 +474,14 @@ class Hub:
         position, seen = tenant.position, subscriber.cursor
         # only the hub's position is true for everyone; whoever is ahead of it by its own read is told nothing
         tell = position is not None and seen is not None and position.revision >= seen.revision
-        data = beats.get((tenant, subscriber.dialect, tell))
+        dialect = subscriber.dialect
+        connections = self.stats.of_user(subscriber.identity) if dialect.counts_connections else 0
+        data = beats.get(key := (tenant, dialect, tell, connections))
         if data is None:
             cursor = self.seal.encode(tenant.name, position) if tell and position is not None else None
-            data = subscriber.dialect.heartbeat(now=self._now(), cursor=cursor, degraded=tenant.degraded)
-            beats[(tenant, subscriber.dialect, tell)] = data
+            data = beats[key] = dialect.heartbeat(
+                now=self._now(), cursor=cursor, degraded=tenant.degraded, connections=connections
+            )
         if not self.delivery.write(subscriber, "heartbeat", data):
             subscriber.state = State.LAGGING
             self.stats.lagging += 1

@@ -31,6 +31,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from milepost import dialects
 from milepost.errors import Invalid
 from milepost.jobs import DEFAULT_KINDS, KindPolicy, Policy
 from milepost.model import ID_PATTERN, is_id
@@ -272,6 +273,7 @@ class Settings(BaseSettings):
             *_origin_problems("ALLOWED_LINK_ORIGINS", self.allowed_link_origins, https_only=True),
             *(f"KINDS: {name!r} cannot be a kind of job" for name in self.kinds if not is_id(name)),
             *(f"TENANTS: {name!r} cannot be a tenant" for name in self.tenants if not is_id(name)),
+            *self._dialect_problems(),
             *(f"STREAM_TENANTS: {name!r} cannot be a tenant" for name in self.stream_tenants if not is_id(name)),
             *(
                 f"STREAM_USERS: {name!r} is neither a user nor tenant/user"
@@ -324,6 +326,14 @@ class Settings(BaseSettings):
         except Invalid as error:
             return [f"BRIDGE: {error.message}"]
         return []
+
+    def _dialect_problems(self) -> list[str]:
+        dialects.install()
+        return [
+            f"TENANTS: {name}: there is no dialect {own.dialect!r}"
+            for name, own in self.tenants.items()
+            if own.dialect is not None and dialects.dialect(own.dialect) is None
+        ]
 
     def _listener_problems(self) -> list[str]:
         out = []

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from milepost.dialects import Dialect
+from milepost.dialects import Dialect, Reader
 from milepost.engine import Document, Page
 from milepost.model import Cursor, Identity
 from milepost.unread import Unread
@@ -115,6 +116,10 @@ class Subscriber:
         if self.only is not None:
             return tuple(f"#{key}" for key in self.only)
         return self.audiences or ()
+
+    def reader(self, of_user: Callable[[Identity], int]) -> Reader:
+        """What a dialect may say of whose stream this is."""
+        return Reader(self.identity.user, self.job and self.job[4:], of_user(self.identity))
 
     def miss(self) -> None:
         """See ``Listener.miss``; the flag makes the catch-up read once more."""

@@ -62,8 +62,10 @@ class CursorSeal:
 
 
 def frame(event: str, data: bytes, *, id: str | None = None, retry: int | None = None) -> bytes:
-    """One SSE block. ``data`` is JSON on one line; ``id`` a cursor; ``retry`` in milliseconds."""
-    head = f"event: {event}\n"
+    """One SSE block. ``event`` "" is an unnamed one; ``data`` is JSON on one line; ``id`` a cursor; ``retry`` in
+    milliseconds.
+    """
+    head = f"event: {event}\n" if event else ""
     if id is not None:
         head += f"id: {id}\n"
     if retry is not None:

@@ -340,6 +340,7 @@ def test_openapi(server: Server) -> None:
         "/api/notifications/unread-count", "/api/notifications/read-all", "/api/notifications/{notification_id}/read",
         "/api/notifications/{notification_id}/archive", "/api/changes", "/api/batch", "/api/tickets",
         "/api/client-config", "/api/stream", "/api/pipeline-status/{case_id}",
+        "/api/notifications/stream", "/api/enrichment/stream/{bom_id}", "/api/pipelines/stream",
     }  # fmt: skip
     assert expected <= set(found["paths"])
 

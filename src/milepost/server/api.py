@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from milepost import inbox, wire
 from milepost.commands import Advance, Batch, Cancel, Command, Complete, Fail, Notify, StartJob, parse
+from milepost.dialects import MILEPOST
 from milepost.engine import Document, Page
 from milepost.errors import Forbidden, Invalid
 from milepost.idempotency import Once
@@ -23,7 +24,7 @@ from milepost.server.access import identify
 from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.problems import ANSWERED
 from milepost.server.services import Services, services_of
-from milepost.server.streams import job_list
+from milepost.server.streams import dialect_of, job_list
 
 MAX_CHANGES: Final = 256
 MAX_WAIT: Final = 30.0
@@ -106,9 +107,13 @@ async def notify(request: Request) -> Response:
 
 @router.get("/notifications")
 async def list_notifications(request: Request) -> Response:
-    """Your notifications, newest first. With ``?after_id=``: the oldest ``limit`` of those created later."""
+    """Your notifications, newest first. With ``?after_id=``: the oldest ``limit`` of those created later.
+
+    In the words of ``?dialect=``, or of the tenant's.
+    """
     services, identity, _ = await _asked(request)
     query = request.query_params
+    dialect = dialect_of(request, services, identity) or MILEPOST
     listing = await services.queries.notifications(
         identity,
         after=query.get("after_id") or None,
@@ -116,15 +121,14 @@ async def list_notifications(request: Request) -> Response:
         status=query.get("status"),
         limit=_limit(request, 50),
     )
-    return _json(
-        {
-            "notifications": [note.full_json() for note in listing.notifications],
-            "cursor": listing.cursor,
-            "more": listing.more,
-            "unread": listing.unread.count,
-            "as_of": listing.unread.as_of,
-        }
-    )
+    answer = {
+        "notifications": [note.full_json() for note in listing.notifications],
+        "cursor": listing.cursor,
+        "more": listing.more,
+        "unread": listing.unread.count,
+        "as_of": listing.unread.as_of,
+    }
+    return _json(dialect.listing(answer))
 
 
 @router.get("/notifications/unread-count")
@@ -245,6 +249,9 @@ async def pipeline_status(request: Request, case_id: str) -> Response:
     """Product D's own question about one job, kept for its pages."""
     services, identity, _ = await _asked(request)
     job = await services.queries.job(identity, case_id)
+    own = services.settings.of_tenant(identity.tenant).dialect
+    # its page understands D's words only, whatever this job's stream would say by itself
+    in_words = "" if (own or job.kind) == "document" else "?dialect=document"
     return _json(
         {
             "caseId": case_id,
@@ -255,7 +262,7 @@ async def pipeline_status(request: Request, case_id: str) -> Response:
             "message": job.message,
             "outputUrl": job.output_url,
             "error": None if job.error is None else job.error.to_json(),
-            "streamUrl": _stream_url(request, job.id),
+            "streamUrl": _stream_url(request, job.id) + in_words,
         }
     )
 

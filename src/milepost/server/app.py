@@ -17,13 +17,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from milepost import commands
+from milepost import commands, dialects
 from milepost.engine import Engine
 from milepost.errors import Forbidden, MilepostError, NotFound
 from milepost.server import logs, problems
 from milepost.server.access import identify
 from milepost.server.api import router
 from milepost.server.front import Front
+from milepost.server.legacy import STREAMS
 from milepost.server.services import Authenticate, Services, services_of
 from milepost.server.streams import StreamEndpoint
 from milepost.settings import Settings
@@ -37,6 +38,14 @@ BUNDLE: Final = {
     "milepost.d.mts": "text/plain",
 }
 _REF: Final = "#/components/schemas/"
+# Path → what it takes beside that which every stream does.
+_STREAMS: Final = {
+    "/api/stream": ["jobs"],
+    "/api/jobs/{job_id}/stream": ["job_id"],
+    "/api/notifications/stream": [],
+    "/api/enrichment/stream/{bom_id}": ["bom_id"],
+    "/api/pipelines/stream": ["job_id"],
+}
 
 
 class Application:
@@ -68,6 +77,7 @@ def create_app(
     not closed with the application. ``authenticate``: the application's own sign-in, tried before tokens; it is given
     the request and answers an ``Identity`` or None.
     """
+    dialects.install()
     services = Services(settings or Settings.load(), engine, authenticate)
 
     @asynccontextmanager
@@ -90,6 +100,7 @@ def create_app(
     inner.router.routes += [
         stream,
         Route("/api/jobs/{job_id}/stream", StreamEndpoint(), methods=["GET"]),
+        *STREAMS,
         *map(_plain, _api_routes()),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
@@ -183,14 +194,14 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.update(described.pop("$defs", {}))
             schemas[name] = described
             operation["requestBody"] = {"content": {"application/json": {"schema": {"$ref": _REF + name}}}}
-    for path in ("/api/stream", "/api/jobs/{job_id}/stream"):
+    for path, own in _STREAMS.items():
         parameters: list[dict[str, Any]] = [
             {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("after", "dialect", "ticket")
         ]
-        if "{job_id}" in path:
-            parameters.append({"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}})
-        else:
-            parameters.append({"name": "jobs", "in": "query", "schema": {"type": "string"}})
+        for name in own:
+            where = "path" if f"{{{name}}}" in path else "query"
+            needed = where == "path" or name == "job_id"
+            parameters.append({"name": name, "in": where, "required": needed, "schema": {"type": "string"}})
         schema["paths"][path] = {
             "get": {
                 "summary": "Server-sent events: what is, then every change",

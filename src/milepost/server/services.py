@@ -81,6 +81,7 @@ class Services:
                 heartbeat_seconds=settings.heartbeat_seconds,
                 max_stream_seconds=settings.max_stream_seconds,
             )
+            self.hub.stats.of_user = self.admission.streams_of
             self.leases = Leases(self.ledger, self.engine, self.ledger.policy)
             await self.hub.start()
             await self.leases.start()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import orjson
 from starlette.requests import Request
@@ -18,10 +20,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from milepost import dialects
-from milepost.errors import Forbidden, Invalid, MilepostError, NotFound, Unauthenticated
+from milepost.dialects import Reader
+from milepost.errors import Forbidden, Invalid, MilepostError, NotFound, Unauthenticated, Unavailable
 from milepost.hub import Hub
 from milepost.model import TERMINAL, Identity, is_id
-from milepost.server.access import identify
+from milepost.server.access import Asker, identify
 from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.limits import Lease
 from milepost.server.services import Services, services_of
@@ -80,49 +83,83 @@ class AsgiSink:
 
 
 class StreamEndpoint:
-    """``GET /api/stream``, and ``GET /api/jobs/{job_id}/stream`` where the path names a job."""
+    """``GET /api/stream``, and ``GET /api/jobs/{job_id}/stream`` where the path names a job.
+
+    ``dialect``: the route's own, unless the request asks for another. ``notifications``: nothing else is told.
+    """
+
+    def __init__(self, dialect: str | None = None, *, notifications: bool = False) -> None:
+        self._dialect = dialect
+        self._notifications = notifications
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One stream, from its first byte to its last."""
         request = Request(scope, receive)
         services = services_of(request)
         native = request.headers.get("accept") == "text/event-stream"
-        address = scope["client"][0] if scope.get("client") else None
         try:
-            asker = await identify(request, services, stream=True)
-        except Unauthenticated:
-            services.admission.attempt(address)  # guessing is counted too
-            raise
-        identity = asker.identity
-        if not identity.may("consume") and not identity.may("produce"):
-            raise Forbidden("This needs the scope consume.")
-        if not services.settings.streams_allowed(identity.tenant, identity.user):
-            await _refuse(Forbidden(code="streaming_disabled"), 204 if native else None)(scope, receive, send)
+            asker = await _asker(request, services)
+        except Unavailable as error:  # of the keys, or of the tickets: whoever asks may well be allowed to
+            if not native:
+                raise
+            await _refusal(error, self._unsettled(request), Reader(""))(scope, receive, send)
             return
-        dialect = _dialect(request, services.settings.of_tenant(identity.tenant).dialect)
+        identity = asker.identity
+        if not services.settings.streams_allowed(identity.tenant, identity.user):
+            if not native:
+                raise Forbidden(code="streaming_disabled")
+            await Response(status_code=204)(scope, receive, send)
+            return
+        dialect = dialect_of(request, services, identity, of_route=self._dialect)
+        if dialect is not None and self._notifications:
+            dialect = dialects.notifications_of(dialect)
         subscriber = _subscriber(request, services, identity, asker.only, dialect or dialects.MILEPOST)
+        try:
+            await self._open(request, services, subscriber, send, kind_decides=dialect is None, native=native)
+        except MilepostError as error:
+            if not native:
+                raise
+            speaks, reader = dialect or self._unsettled(request), subscriber.reader(services.admission.streams_of)
+            await _refusal(error, speaks, reader)(scope, receive, send)
+
+    async def _open(
+        self,
+        request: Request,
+        services: Services,
+        subscriber: Subscriber,
+        send: Send,
+        *,
+        kind_decides: bool,
+        native: bool,
+    ) -> None:
+        """Admit the stream, read what it begins with, and answer with it. Raises what refuses it."""
         lease: Lease | None = None
         handed_over = False
         try:
             if services.draining:
                 raise MilepostError(code="overloaded", retry_after=2)
-            lease = services.admission.connect(identity, address)
+            lease = services.admission.connect(subscriber.identity, _address(request))
             await services.hub.open(subscriber)
             if subscriber.requested is not None:
                 services.metrics.reconnected(request.query_params.get("reason", ""))
-            if dialect is None and subscriber.job is not None:
+            if kind_decides and subscriber.job is not None:
                 subscriber.dialect = _kind_dialect(subscriber)
+            elif subscriber.dialect.news_only and subscriber.only is None:
+                _begin_at_head(subscriber, services)
             if native and _is_over(subscriber, services):
-                await Response(status_code=204)(scope, receive, send)
+                await Response(status_code=204)(request.scope, request.receive, send)
             else:
                 handed_over = await self._answer(request, services.hub, subscriber, lease, send)
-        except MilepostError as error:
-            await _refuse(error, 200 if native else None, subscriber)(scope, receive, send)
         finally:
             if not handed_over:
                 services.hub.close(subscriber)
                 if lease is not None:
                     lease.release()
+
+    def _unsettled(self, request: Request) -> dialects.Dialect:
+        """What a refusal speaks before it is known who asks, or of which kind the job is."""
+        name = request.query_params.get("dialect") or self._dialect or ""
+        return dialects.dialect(name) or (dialects.Dialect() if _job_id(request) else dialects.MILEPOST)
 
     async def _answer(self, request: Request, hub: Hub, subscriber: Subscriber, lease: Lease, send: Send) -> bool:
         """Answer with the stream; True where its connection is the hub's from now on, and its release too."""
@@ -160,20 +197,48 @@ class StreamEndpoint:
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
+async def _asker(request: Request, services: Services) -> Asker:
+    """Who asks for a stream; whoever guesses is counted too."""
+    try:
+        asker = await identify(request, services, stream=True)
+    except Unauthenticated:
+        services.admission.attempt(_address(request))
+        raise
+    if not asker.identity.may("consume") and not asker.identity.may("produce"):
+        raise Forbidden("This needs the scope consume.")
+    return asker
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _dialect(request: Request, of_tenant: str | None) -> dialects.Dialect | None:
-    """What was asked for, or the tenant's; None: the job's kind decides, or it is the canonical one."""
-    name = request.query_params.get("dialect") or of_tenant
+def dialect_of(
+    request: Request, services: Services, identity: Identity, *, of_route: str | None = None
+) -> dialects.Dialect | None:
+    """What was asked for, or the route's, or the tenant's; None: the job's kind decides, or it is the canonical one.
+
+    Raises Invalid.
+    """
+    asked = request.query_params.get("dialect") or of_route
+    name = asked or services.settings.of_tenant(identity.tenant).dialect
     if name is None:
         return None
     found = dialects.dialect(name)
     if found is None:
         raise Invalid("There is no such dialect.", field="dialect")
-    return found
+    # a tenant whose pages know notifications alone may follow a job all the same
+    return None if found.news_only and not asked and _job_id(request) else found
+
+
+def _job_id(request: Request) -> str | None:
+    job_id: str | None = request.path_params.get("job_id")
+    return job_id
 
 
 def _kind_dialect(subscriber: Subscriber) -> dialects.Dialect:
@@ -181,13 +246,26 @@ def _kind_dialect(subscriber: Subscriber) -> dialects.Dialect:
     kind = next(
         (label[5:] for d in subscriber.first[0].documents for label in d.labels if label.startswith("kind:")), ""
     )
-    return dialects.dialect(kind) or dialects.MILEPOST
+    found = dialects.dialect(kind)
+    return dialects.MILEPOST if found is None or found.news_only else found
+
+
+def _begin_at_head(subscriber: Subscriber, services: Services) -> None:
+    """Where there is no cursor to go on from, nothing is news yet; the head's stands for it in the first event."""
+    assert subscriber.first is not None, "the stream was opened"
+    page, _ = subscriber.first
+    if subscriber.requested is None or subscriber.reset is not None or page.reset is not None:
+        subscriber.first = replace(page, documents=[], reset=None), None
+        subscriber.reset = None
+        subscriber.cursor = page.cursor
+    if not subscriber.first[0].documents and not page.more:
+        subscriber.requested = services.seal.encode(subscriber.identity.tenant, page.cursor)
 
 
 def _subscriber(
     request: Request, services: Services, identity: Identity, ticket_jobs: tuple[str, ...], dialect: dialects.Dialect
 ) -> Subscriber:
-    job_id = request.path_params.get("job_id")
+    job_id = _job_id(request)
     only = frozenset(f"job:{job}" for job in job_list(request.query_params.get("jobs"))) or None
     if job_id is not None:
         only = frozenset({f"job:{job_id}"})
@@ -242,17 +320,13 @@ def _is_over(subscriber: Subscriber, services: Services) -> bool:
     return orjson.loads(job.body)["state"] in TERMINAL and after.revision >= job.revision
 
 
-def _refuse(error: MilepostError, native_status: int | None, subscriber: Subscriber | None = None) -> Any:
-    """The answer to a stream that is not to be: a true status, or what a native EventSource understands."""
-    if native_status is None:
-        raise error
-    if native_status == 204 or subscriber is None:
-        return Response(status_code=204)
+def _refusal(error: MilepostError, dialect: dialects.Dialect, reader: Reader) -> Response:
+    """What a native EventSource understands: come again, and when."""
     if isinstance(error, NotFound):
         reason, retry_ms = "overloaded", NATIVE_RETRY_MS
     else:
         reason = error.code if error.code == "rate_limited" else "overloaded"
         seconds = error.retry_after or NATIVE_RETRY_MS / 1000
         retry_ms = int(seconds * 1000 * random.uniform(1.0, 1.5))
-    body = subscriber.dialect.refusal(reason, retry_ms)
+    body = dialect.refusal(reader, reason, retry_ms, now=time.time())
     return Response(body, headers={name.decode(): value.decode() for name, value in HEADERS})
