@@ -316,7 +316,7 @@ class _Lines:
     def show(self, job: Mapping[str, Any]) -> None:
         """Print it where it says something new."""
         percent = None if job["percent"] is None else int(job["percent"])
-        new = (job["attempt"], job["state"], percent, job["message"])
+        new = (job["attempt"], job["state"], percent, _news(job))
         if new != self._last:
             self._last = new
             share = "" if percent is None else f" {percent:>3} %"
@@ -324,12 +324,21 @@ class _Lines:
 
 
 def _story(job: Mapping[str, Any]) -> str:
-    if job["error"] is not None:
-        return plain(f"{job['error']['code']}: {job['error']['message']}")
-    if job["state"] == "completed" and job["output_url"]:
-        return plain(job["output_url"])
     eta = "" if job["eta_seconds"] is None else f"  ({job['eta_seconds']:.0f} s left)"
-    return plain(job["message"]) + eta
+    return plain(_news(job)) + eta
+
+
+def _news(job: Mapping[str, Any]) -> str:
+    """What there is to say beside state and percent: the end's own words, else the item, else the message."""
+    if job["error"] is not None:
+        return f"{job['error']['code']}: {job['error']['message']}"
+    if job["state"] == "completed" and (job["output_url"] or job["counters"]):
+        return str(job["output_url"] or " · ".join(f"{name} {value:,}" for name, value in job["counters"].items()))
+    item = job["item"] or {}
+    name, told = item.get("name"), item.get("message") or item.get("status")
+    if name is None:
+        return str(job["message"])
+    return f"{name}: {told}" if told else f"{job['message']} · {name}" if job["message"] else str(name)
 
 
 @app.command()
