@@ -8,30 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.postgres_server import PostgresServer
-from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.conftest import Far
 from tests.server.process import Server, refused, wait_until
+from tests.server.sse_client import Stream
+
+PATIENCE = 15.0
 
 
 @pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
-    """The network between the server and its store."""
-    with proxy_to(postgres_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def server(postgres_server: PostgresServer, proxy: Proxy, tmp_path: Path) -> Iterator[Server]:
-    """A server whose store is behind the proxy."""
-    url = postgres_server.url(postgres_server.new_database(), port=proxy.port)
-    server = Server(tmp_path, engine=url, heartbeat_seconds=0.5)
+def server(far: Far, tmp_path: Path) -> Iterator[Server]:
+    """A server whose store is behind the network."""
+    server = Server(tmp_path, engine=far.url, heartbeat_seconds=0.5)
     server.start()
     yield server
     server.close()
 
 
 @pytest.mark.parametrize("how", ["hangs", "refuses"])
-def test_the_store_goes_away(server: Server, proxy: Proxy, how: str) -> None:
+def test_the_store_goes_away(server: Server, far: Far, how: str) -> None:
     """503 with Retry-After within 2 s, heartbeats that say ``degraded``, and everything again within 5 s."""
     me = server.someone()
     with me.stream() as stream:
@@ -39,9 +33,9 @@ def test_the_store_goes_away(server: Server, proxy: Proxy, how: str) -> None:
         me.notify(title="before")
         stream.until("notification")
         if how == "hangs":
-            proxy.mute()
+            far.network.mute()
         else:
-            proxy.refuse()
+            far.network.refuse()
         for _ in range(3):
             began = time.monotonic()
             answer = me.call("POST", "/notifications", {"user": me.user, "title": "lost"})
@@ -50,17 +44,35 @@ def test_the_store_goes_away(server: Server, proxy: Proxy, how: str) -> None:
             assert int(answer.headers["retry-after"]) >= 1
         assert me.server.http.get("/readyz").status_code == 503
         assert me.server.http.get("/healthz").status_code == 200
-        until = time.monotonic() + 15
-        while not stream.until("heartbeat")[-1].json.get("degraded"):
-            assert time.monotonic() < until, "a heartbeat says that the store is away"
-        proxy.heal()
+        _hear(stream, degraded=True)
+        far.network.heal()
         began = time.monotonic()
         wait_until(lambda: me.call("POST", "/notifications", {"user": me.user, "title": "after"}).is_success)
         titles = ["lost"]
         while titles[-1] != "after":
             titles.append(stream.until("notification")[-1].json["notification"]["title"])
         assert time.monotonic() - began < 5
-        until = time.monotonic() + 5
-        while stream.until("heartbeat")[-1].json.get("degraded"):
-            assert time.monotonic() < until, "a heartbeat says that the store is back"
+        _hear(stream, degraded=False)
         assert me.server.http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("how", ["hangs", "refuses"])
+def test_quiet_streams_hear_of_it(server: Server, far: Far, how: str) -> None:
+    """Nobody publishes, nobody asks: streams say ``degraded`` all the same, and say no more of it afterwards."""
+    me = server.someone()
+    with me.stream() as stream:
+        stream.until("live")
+        if how == "hangs":
+            far.network.mute()
+        else:
+            far.network.refuse()
+        _hear(stream, degraded=True)
+        far.network.heal()
+        _hear(stream, degraded=False)
+
+
+def _hear(stream: Stream, *, degraded: bool) -> None:
+    """Read heartbeats until they say so."""
+    until = time.monotonic() + PATIENCE
+    while stream.until("heartbeat")[-1].json.get("degraded", False) != degraded:
+        assert time.monotonic() < until, f"a heartbeat says degraded: {degraded}"

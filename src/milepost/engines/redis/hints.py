@@ -89,6 +89,8 @@ class Hints(AsyncIterator[str | None]):
                         pause = PAUSE_SECONDS[0]
                     await self._hear()
                 except Exception:  # noqa: BLE001 — uvloop says RuntimeError of a connection that is gone, for one
+                    if self._connection is not None:
+                        self._add(None)  # who looks now learns that the store is away, and can say so to its readers
                     await self._drop()
                     self._client.forget()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
