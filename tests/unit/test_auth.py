@@ -303,14 +303,15 @@ async def test_in_a_url_only_short_tokens_are_taken() -> None:
 
 
 def test_what_is_remembered_expires_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A remembered token is refused from exp on, and the memory drops the one unused for longest."""
-    monkeypatch.setattr(auth, "CACHED_TOKENS", 3)
+    """A remembered token is refused from exp on; the memory has a bound and keeps what was used lately."""
+    monkeypatch.setattr(auth, "CACHED_TOKENS", 4)
     clock = [float(NOW)]
     checker = Verifier(settings(), now=lambda: clock[0])
     texts = [token(sub=f"u{n}") for n in range(5)]
     for text in (texts[0], texts[1], texts[2], texts[0], texts[3], texts[4]):
         checker.verify(text)
-    assert [seen.identity.user for seen in checker._seen.values()] == ["u0", "u3", "u4"]  # noqa: SLF001
+    remembered = [seen.identity.user for held in (checker._before, checker._seen) for seen in held.values()]  # noqa: SLF001
+    assert remembered == ["u2", "u0", "u3", "u4"]
     clock[0] = NOW + 50
     with pytest.raises(Unauthenticated) as caught:
         checker.verify(texts[4])

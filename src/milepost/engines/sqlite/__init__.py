@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from milepost.engine import Counts, Document, Due, Page, Question, Reach, Write
@@ -18,7 +18,7 @@ from milepost.engines.sqlite import reading
 from milepost.engines.sqlite.file import DriverError, Handle, SqliteFile, away, explain
 from milepost.engines.sqlite.group import checked
 from milepost.engines.sqlite.hints import Hints
-from milepost.engines.sqlite.reading import Ahead, Run
+from milepost.engines.sqlite.reading import Ahead, Snapshot
 from milepost.engines.sqlite.writer import Writer
 from milepost.errors import Unavailable
 from milepost.model import Cursor
@@ -129,6 +129,15 @@ class SqliteEngine:
                 self.writer.listeners.remove(hints)
             hints.close()
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Reads of this thread inside the block are of one snapshot and share what it costs. Nothing may wait in it."""
+        try:
+            with self._handle().together():
+                yield
+        except DriverError as error:
+            raise explain(error) from error
+
     async def prune(self, *, now: float, limit: int = 1000) -> int:
         """See ``Engine.prune``."""
         return await self.writer.do(lambda group: group.prune(now, limit), limit)
@@ -153,14 +162,17 @@ class SqliteEngine:
         self.file.look()
 
     def _read(
-        self, function: Callable[Concatenate[Run, Values], Result], *values: Values.args, **named: Values.kwargs
+        self, function: Callable[Concatenate[Snapshot, Values], Result], *values: Values.args, **named: Values.kwargs
     ) -> Result:
         """One read transaction, here and now, on this thread's own connection."""
         self._usable()
+        try:
+            return self._handle().read(function, *values, **named)
+        except DriverError as error:
+            raise explain(error) from error
+
+    def _handle(self) -> Handle:
         handle: Handle | None = getattr(self._local, "handle", None)
         if handle is None:
             handle = self._local.handle = Handle(self.file)
-        try:
-            return handle.read(function, *values, **named)
-        except DriverError as error:
-            raise explain(error) from error
+        return handle

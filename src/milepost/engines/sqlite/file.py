@@ -20,7 +20,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import apsw
 
-from milepost.engines.sqlite.reading import SQL, Run
+from milepost.engines.sqlite.reading import SQL, Snapshot
 from milepost.errors import Unavailable
 
 VERSION: Final = 1
@@ -67,6 +67,8 @@ class Handle:
         self.lock = threading.RLock()
         self.pages = 0  # of the write-ahead log, after this connection's last commit
         self._file = file
+        self._sharing = False
+        self._shared: Snapshot | None = None
         self._connection: apsw.Connection | None = None
         self._pid = 0
         self._checkpointed = 0
@@ -83,16 +85,35 @@ class Handle:
         return self._connection
 
     def read(
-        self, function: Callable[Concatenate[Run, Values], Result], *values: Values.args, **named: Values.kwargs
+        self, function: Callable[Concatenate[Snapshot, Values], Result], *values: Values.args, **named: Values.kwargs
     ) -> Result:
-        """``function(run, …)`` inside one read transaction, and so from one snapshot."""
+        """``function(snapshot, …)`` inside one read transaction."""
         with self.lock:
-            run: Run = self.connection.execute
+            if self._shared is not None:
+                return function(self._shared, *values, **named)
+            run = self.connection.execute
             run("BEGIN", ())
+            snapshot = Snapshot(run)
+            if self._sharing:
+                self._shared = snapshot
+                return function(snapshot, *values, **named)
             try:
-                return function(run, *values, **named)
+                return function(snapshot, *values, **named)
             finally:
                 run("COMMIT", ())
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all reads inside the block, from the first of them on."""
+        with self.lock:
+            self._sharing = True
+            try:
+                yield
+            finally:
+                self._sharing = False
+                if self._shared is not None:
+                    self._shared = None
+                    self.connection.execute("COMMIT", ())
 
     def begin(self) -> None:
         """Begin a write transaction, waiting for those of other processes in turn."""

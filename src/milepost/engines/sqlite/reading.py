@@ -1,4 +1,8 @@
-"""The reads of the SQLite engine: each function runs inside one transaction and so sees one snapshot."""
+"""The reads of the SQLite engine: each function is given the snapshot of one transaction.
+
+What a snapshot has told once it is not asked again: a stream's first read and its unread count need the same few facts,
+and so do streams that are opened together, which share a snapshot (``SqliteEngine.together``).
+"""
 
 from __future__ import annotations
 
@@ -71,16 +75,36 @@ def epoch_of(secret: str, tenant: str) -> str:
     return hashlib.blake2b(tenant.encode(), key=secret.encode(), digest_size=6).hexdigest()
 
 
-class Tenant:
-    """A tenant as this snapshot shows it; ``id`` is None before its first commit."""
+class Snapshot:
+    """One read transaction, for as long as it is open."""
 
-    __slots__ = ("drawn_at", "epoch", "floor", "head", "id", "run")
+    __slots__ = ("_tenants", "run")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._tenants: dict[str, Tenant] = {}
+
+    def tenant(self, name: str) -> Tenant:
+        """A tenant as this snapshot shows it."""
+        known = self._tenants.get(name)
+        if known is None:
+            known = self._tenants[name] = Tenant(self.run, name)
+        return known
+
+
+class Tenant:
+    """See ``Snapshot.tenant``; ``id`` is None before its first commit."""
+
+    __slots__ = ("_covers", "_readers", "_terms", "drawn_at", "epoch", "floor", "head", "id", "run")
 
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
         self.id: int | None = None
         self.head = self.floor = 0
         self.drawn_at = -1e9
+        self._readers: dict[str, int | None] = {}
+        self._terms: dict[int, list[tuple[int, str, frozenset[str]]]] = {}
+        self._covers: dict[str, bool] = {}
         for row in run(SQL["tenant"], (name,)):
             self.id, epoch, self.head, self.floor, self.drawn_at = row
             self.epoch = sys.intern(epoch)  # every cursor holds it
@@ -95,18 +119,23 @@ class Tenant:
 
     def reader(self, audience: str) -> int | None:
         """The number of an audience; None for one that sees nothing."""
-        for (number,) in self.run(SQL["reader"], (self.id, audience)):
-            return int(number)
-        return None
+        if audience not in self._readers:
+            self._readers[audience] = None
+            for (number,) in self.run(SQL["reader"], (self.id, audience)):
+                self._readers[audience] = number
+        return self._readers[audience]
 
     def terms(self, audience: str, labels: AbstractSet[str], kind: str | None = None) -> Iterator[tuple[int, int]]:
         """Where an audience's documents with these labels, of this or any kind, stand: (reader, term)."""
         reader = self.reader(audience)
-        if reader is not None:
-            for term, text in list(self.run(SQL["terms"], (reader,))):
-                its_kind, has = _meaning(text)
-                if labels <= has and kind in (None, its_kind):
-                    yield reader, term
+        if reader is None:
+            return
+        if reader not in self._terms:
+            rows = self.run(SQL["terms"], (reader,))
+            self._terms[reader] = [(term, *_meaning(text)) for term, text in rows]
+        for term, its_kind, has in self._terms[reader]:
+            if labels <= has and kind in (None, its_kind):
+                yield reader, term
 
     def get(self, key: str) -> Document | None:
         """The document under a key, gone or not."""
@@ -116,7 +145,10 @@ class Tenant:
 
     def covered(self, audiences: Sequence[str]) -> Callable[[Document], bool]:
         """Whether a document is covered for one of these audiences; readers of everything are never covered."""
-        having = [a for a in audiences if a and any(self.run(SQL["any_cover"], (self.id, a)))]
+        for a in audiences:
+            if a not in self._covers:
+                self._covers[a] = bool(a) and any(self.run(SQL["any_cover"], (self.id, a)))
+        having = [a for a in audiences if self._covers[a]]
 
         def check(found: Document) -> bool:
             return any(any(self.run(SQL["covered"], (self.id, a, found.key))) for a in having)
@@ -124,40 +156,42 @@ class Tenant:
         return check
 
 
-def get(run: Run, tenant: str, keys: Sequence[str]) -> list[Document | None]:
+def get(snapshot: Snapshot, tenant: str, keys: Sequence[str]) -> list[Document | None]:
     """See ``Engine.get``."""
-    at = Tenant(run, tenant)
+    at = snapshot.tenant(tenant)
     found = (at.get(key) for key in keys)
     return [None if it is None or it.gone else it for it in found]
 
 
-def heads(run: Run, tenants: Sequence[str]) -> list[Cursor]:
+def heads(snapshot: Snapshot, tenants: Sequence[str]) -> list[Cursor]:
     """See ``Engine.heads``."""
-    return [Tenant(run, name).cursor for name in tenants]
+    return [snapshot.tenant(name).cursor for name in tenants]
 
 
-def count(run: Run, tenant: str, questions: Sequence[Question]) -> Counts:
+def count(snapshot: Snapshot, tenant: str, questions: Sequence[Question]) -> Counts:
     """See ``Engine.count``."""
-    at = Tenant(run, tenant)
+    at, run = snapshot.tenant(tenant), snapshot.run
     values = []
+    orders: dict[str, int] = {}
     for question in questions:
-        above = 0
-        for (order,) in run(SQL["order_of"], (at.id, question.above)):
-            above = order
         values.append(0)
         for reader, term in at.terms(question.audience, {question.label}):
-            for (number,) in run(SQL["count"], (reader, term, above)):
+            if question.above not in orders:
+                orders[question.above] = 0
+                for (order,) in run(SQL["order_of"], (at.id, question.above)):
+                    orders[question.above] = order
+            for (number,) in run(SQL["count"], (reader, term, orders[question.above])):
                 values[-1] += number
     return Counts(values, at.cursor)
 
 
-def due(run: Run, now: float, limit: int) -> list[Due]:
+def due(snapshot: Snapshot, now: float, limit: int) -> list[Due]:
     """See ``Engine.due``."""
-    return [Due(row[0], document(row[1:])) for row in run(SQL["due"], (now, limit))]
+    return [Due(row[0], document(row[1:])) for row in snapshot.run(SQL["due"], (now, limit))]
 
 
 def find(
-    run: Run,
+    snapshot: Snapshot,
     tenant: str,
     audiences: Sequence[str] | None,
     kind: str,
@@ -169,7 +203,7 @@ def find(
     oldest: bool,
 ) -> Page:
     """See ``Engine.find``."""
-    at = Tenant(run, tenant)
+    at = snapshot.tenant(tenant)
     readers = (EVERYBODY,) if audiences is None else audiences
     bounds = (-END if after is None else after, END if before is None else before)
     covered = at.covered(readers)
@@ -212,7 +246,7 @@ def _orders(
 
 
 def changes(
-    run: Run,
+    snapshot: Snapshot,
     tenant: str,
     audiences: Sequence[str] | None,
     after: Cursor | None,
@@ -224,7 +258,7 @@ def changes(
     proven: bool,
 ) -> Page:
     """See ``Engine.changes``. Raises ``Ahead`` unless it is ``proven`` that the cursor was one of this history."""
-    at = Tenant(run, tenant)
+    at = snapshot.tenant(tenant)
     readers = tuple(dict.fromkeys((EVERYBODY,) if audiences is None else audiences))
     reset: ResetReason | None = None
     if after is not None:
