@@ -19,6 +19,8 @@ const bundle = (entry, fileName, format) =>
       target: 'es2022',
       minify: format === 'iife' || fileName.endsWith('.mjs'),
       sourcemap: format === 'es' && !fileName.endsWith('.mjs'),
+      // The minifier writes the value of a `const` where it is used, not that of a `var`.
+      rolldownOptions: { output: { topLevelVar: false } },
       lib: { entry, formats: [format], name: 'Milepost', fileName: () => fileName },
     },
   });

@@ -4,8 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
-// 9 kB of 1,024 bytes for the core; sharing between tabs is an entry of its own.
-const BUDGETS = { 'src/index.ts': 9216, 'src/share/index.ts': 1200, 'src/ui/index.ts': 6000 };
+const BUDGETS = { 'src/index.ts': 9000, 'src/share/index.ts': 1200, 'src/ui/index.ts': 6000 };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 for (const [entry, budget] of Object.entries(BUDGETS)) {
@@ -17,7 +16,12 @@ for (const [entry, budget] of Object.entries(BUDGETS)) {
       write: false,
       target: 'es2022',
       minify: true,
-      rolldownOptions: { input: entry, preserveEntrySignatures: 'strict' },
+      rolldownOptions: {
+        input: entry,
+        preserveEntrySignatures: 'strict',
+        // As build.mjs has it.
+        output: { topLevelVar: false },
+      },
     },
   });
   const chunks = result.output.filter(({ type }) => type === 'chunk');

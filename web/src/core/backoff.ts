@@ -13,12 +13,11 @@ export function backoff(
   floor = 0,
 ): number {
   const step = steps[Math.min(attempt, steps.length - 1)] ?? 0;
-  return Math.max(Math.min(floor, MAX_RETRY_AFTER_MS), Math.round(step * (1 - jitter * roll)));
+  return Math.max(Math.min(floor, MAX_RETRY_AFTER_MS), step * (1 - jitter * roll));
 }
 
-/** `Retry-After` in milliseconds: seconds or a date; undefined when absent or unreadable. */
+/** `Retry-After` in milliseconds: seconds or a date; undefined when it is no time to wait. */
 export function retryAfter(header: string | null, now: number): number | undefined {
-  if (!header) return undefined;
-  const seconds = Number.isNaN(Number(header)) ? (Date.parse(header) - now) / 1000 : Number(header);
-  return Number.isNaN(seconds) ? undefined : Math.max(seconds * 1000, 0);
+  const ms = Number(header) * 1000 || Date.parse(header ?? '') - now;
+  return ms > 0 ? ms : undefined;
 }

@@ -42,28 +42,25 @@ const alone: Share = ({ lead, poke }) => ({
 });
 
 export function createClient(options: ClientOptions = {}): Client {
-  const { lifecycle, fetch } = {
-    fetch: (...call: Parameters<typeof globalThis.fetch>) => globalThis.fetch(...call),
-    lifecycle: pageLifecycle,
-    ...options.env,
-  };
+  const { lifecycle = pageLifecycle } = options.env ?? {};
   const timing = { ...TIMING, ...options.timing };
   const policy: Policy = { rungs: options.transports ?? LADDER, timing };
   const base = baseOf(options.baseUrl ?? '/', globalThis.location?.href ?? 'http://localhost/');
-  const http = createHttp(base, options, fetch, (error) =>
+  const http = createHttp(base, options, (error) =>
     connector.dispatch({ type: 'close', reason: 'signed-out', error }),
   );
 
-  const listeners = new Map<string, Set<(event: never) => void>>();
-  const emit = <K extends keyof ClientEvents>(type: K, event: ClientEvents[K]) => {
-    for (const listener of [...(listeners.get(type) ?? [])])
-      (listener as (event: ClientEvents[K]) => void)(event);
-  };
+  const events = new EventTarget();
+  const emit = <K extends keyof ClientEvents>(type: K, detail: ClientEvents[K]) =>
+    events.dispatchEvent(new CustomEvent(type, { detail }));
   const log = (what: string, detail: unknown = '') => {
     // biome-ignore lint/suspicious/noConsole: asked for with `debug`
     if (options.debug) console.debug(`[milepost] ${what}`, detail);
   };
 
+  /** Ends with the client. */
+  const life = new AbortController();
+  const { signal } = life;
   const vault = createVault(
     options.storage,
     options.userKey ?? 'default',
@@ -94,10 +91,11 @@ export function createClient(options: ClientOptions = {}): Client {
     http,
     vault,
     timing,
+    signal,
     isLive: () => live,
     unsaved: saveSoon,
     updated: (job) => {
-      log('progress', `${job.id} ${job.state} ${job.current}/${job.total ?? '?'}`);
+      log('progress', `${job.id} ${job.current}`);
       emit('job.updated', job);
     },
     settled: (job) => {
@@ -107,16 +105,10 @@ export function createClient(options: ClientOptions = {}): Client {
   });
   const notifications = createNotifications(
     http,
+    signal,
     () => cursor,
     (unread, asOf) => receive({ type: 'heartbeat', cursor: null, unread, asOf }),
   );
-
-  /** Unless it has been read meanwhile, on another device. */
-  function tellCreated(id: string): void {
-    const { items } = notifications.facade.getSnapshot();
-    const notification = items.find((item) => item.id === id);
-    if (notification?.status === 'unread') emit('notification.created', notification);
-  }
 
   /** The one reducer: whatever the transport, a delivery has the same effect. */
   function deliver(delivery: Delivery): void {
@@ -130,7 +122,12 @@ export function createClient(options: ClientOptions = {}): Client {
         if (!fresh) break;
         // A later revision of it is only its read mark.
         if (fresh.rev === fresh.seq && reaches(at, mark) && !reaches(mark, at))
-          onFrame(() => tellCreated(fresh.id));
+          onFrame(() => {
+            const { items } = notifications.facade.getSnapshot();
+            const now = items.find(({ id }) => id === fresh.id);
+            // It may have been read meanwhile, on another device.
+            if (now?.status === 'unread') emit('notification.created', now);
+          });
         if (unread === null && live && tabs.leads) notifications.recount();
         break;
       }
@@ -168,7 +165,6 @@ export function createClient(options: ClientOptions = {}): Client {
   const connector: Connector = createConnector({
     http,
     policy,
-    shouldRetry: options.shouldRetry,
     cursor: () => cursor,
     busy: jobs.busy,
     deliver: receive,
@@ -180,11 +176,7 @@ export function createClient(options: ClientOptions = {}): Client {
     ...describe(connector.session, policy, [...pauses.values()]),
     ...tabs.shown?.(),
   }));
-  const announce = () => emit('connection.changed', connection.getSnapshot());
-  function show(): void {
-    connection.invalidate();
-    onFrame(announce);
-  }
+  connection.subscribe(() => emit('connection.changed', connection.getSnapshot()));
 
   const tabs = (options.share ?? alone)({
     // Without a key, two tabs might be of two users.
@@ -193,12 +185,11 @@ export function createClient(options: ClientOptions = {}): Client {
     held: () => ({ cursor, live, jobs: jobs.docs, ...notifications.held() }),
     state: connection.getSnapshot,
     deliver,
-    show,
+    show: connection.invalidate,
     lead(transport) {
       // Another tab may use transports that this one does not.
       const rung = Math.max(transport ? policy.rungs.indexOf(transport) : vault.rung, 0);
-      const { phase } = connector.session;
-      connector.dispatch(phase === 'idle' ? { type: 'start', rung } : { type: 'resume' });
+      connector.dispatch({ type: 'start', rung });
     },
     follow: () => connector.dispatch({ type: 'pause' }),
     poke: connector.poke,
@@ -209,27 +200,29 @@ export function createClient(options: ClientOptions = {}): Client {
     if (!pauses.size && leave && connector.session.phase !== 'closed') return tabs.join();
     tabs.leave?.();
     connector.dispatch({ type: 'pause' });
-    show();
+    connection.invalidate();
   }
 
   function changed({ type }: SessionEvent, before: Session): void {
-    const { phase, rung, cause, proven, opened, error, why } = connector.session;
-    show();
+    const { phase, rung, cause, proven, opened, error, why, attempt } = connector.session;
+    connection.invalidate();
     // The next page of this tab starts below, where streams never worked on this one.
     const start = cause && cause !== 'failures' && !proven ? rung : 0;
-    if (opened && start !== vault.rung) vault.rung = start;
+    if (opened) vault.rung = start;
     log(`${type}, ${connection.getSnapshot().status}`, error?.message ?? why ?? '');
-    if (error && error !== before.error) options.onError?.(error);
     if (phase === 'closed') finish();
     tabs.tell?.([]);
+    if (!error || error === before.error) return;
+    options.onError?.(error);
+    if (phase === 'waiting' && options.shouldRetry?.(error, attempt) === false)
+      connector.dispatch({ type: 'close', reason: 'rejected' });
   }
 
   function finish(): void {
     save();
     settle();
     leave?.();
-    jobs.stop();
-    notifications.stop();
+    life.abort();
     clearTimeout(hiding);
     if (connector.session.closed !== 'signed-out') return;
     const event = new CustomEvent('milepost:signed-out', { cancelable: true });
@@ -254,12 +247,11 @@ export function createClient(options: ClientOptions = {}): Client {
     const away = (reason: string) => {
       back ??= pause(reason);
     };
-    if (event !== 'hidden' && event !== 'leave') {
+    if (event === 'visible') {
       back?.();
       back = undefined;
-      tabs.poke();
-      return;
     }
+    if (event === 'visible' || event === 'online') return tabs.poke();
     save();
     // The page may come back from the cache, its scripts frozen meanwhile and its socket dead.
     if (event === 'leave') away(event);
@@ -277,15 +269,16 @@ export function createClient(options: ClientOptions = {}): Client {
     memory: vault,
     job: jobs.get,
     on(type, listener) {
-      const set = listeners.get(type) ?? new Set();
-      listeners.set(type, set.add(listener as (event: never) => void));
-      return () => void set.delete(listener as (event: never) => void);
+      const hear = (event: Event) => listener((event as CustomEvent).detail);
+      events.addEventListener(type, hear);
+      return () => events.removeEventListener(type, hear);
     },
     start() {
       if (leave) return;
       mark = vault.cursor;
       jobs.restore();
       leave = lifecycle.subscribe(onPage);
+      vault.onForget(() => connector.dispatch({ type: 'close', reason: 'signed-out' }), signal);
       settle();
       if (!lifecycle.isVisible()) onPage('hidden');
     },

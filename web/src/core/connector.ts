@@ -9,7 +9,6 @@ import type { Delivery } from './wire.ts';
 export interface ConnectorOptions {
   readonly http: Http;
   readonly policy: Policy;
-  readonly shouldRetry: ((error: Failure, attempt: number) => boolean) | undefined;
   cursor(): string | null;
   busy(): boolean;
   deliver(delivery: Delivery): void;
@@ -25,7 +24,7 @@ export interface Connector {
 
 /** Makes the connections be what the session says they are, and tells it what becomes of them. */
 export function createConnector(options: ConnectorOptions): Connector {
-  const { policy, busy, shouldRetry } = options;
+  const { policy, busy } = options;
   const { timing } = policy;
   let session = IDLE;
   const runs = new Map<number, Run>();
@@ -50,19 +49,6 @@ export function createConnector(options: ConnectorOptions): Connector {
     const ms = deadline(session, timing) - now;
     if (ms < Infinity) timer = setTimeout(() => dispatch({ type: 'tick' }), ms);
     if (session !== before) options.changed(event, before);
-  }
-
-  function end(id: number, outcome: Outcome): void {
-    const run = runs.get(id);
-    if (!run) return;
-    dispatch({ type: 'ended', id, outcome, lived: run.lastByte - run.firstByte });
-    const { phase, attempt } = session;
-    if (
-      outcome instanceof Failure &&
-      phase === 'waiting' &&
-      shouldRetry?.(outcome, attempt) === false
-    )
-      dispatch({ type: 'close', reason: 'rejected' });
   }
 
   async function connect(id: number, rung: number): Promise<void> {
@@ -96,10 +82,11 @@ export function createConnector(options: ConnectorOptions): Connector {
     runs.set(id, run);
     const transport = TRANSPORTS[policy.rungs[rung] as TransportName];
     const { signal } = abort;
-    end(
-      id,
-      await transport(run).catch((thrown) => asFailure(signal.aborted ? signal.reason : thrown)),
+    const outcome: Outcome = await transport(run).catch((thrown) =>
+      asFailure(signal.aborted ? signal.reason : thrown),
     );
+    const lived = run.lastByte - run.firstByte;
+    if (runs.has(id)) dispatch({ type: 'ended', id, outcome, lived });
   }
 
   return {
@@ -108,12 +95,9 @@ export function createConnector(options: ConnectorOptions): Connector {
     },
     dispatch,
     poke() {
-      for (const [id, run] of [...runs]) {
-        run.poke();
-        const { aborted, reason } = run.abort.signal;
-        if (aborted) end(id, asFailure(reason));
-      }
-      dispatch({ type: 'wake' });
+      for (const run of runs.values()) run.poke();
+      // A connection that was found dead has ended by then.
+      setTimeout(dispatch, 0, { type: 'wake' });
     },
   };
 }

@@ -2,21 +2,20 @@ import type { ClientError, ErrorCode, Result } from './types.ts';
 
 interface Details {
   readonly status?: number;
-  readonly problem?: string;
-  readonly retryAfterMs?: number;
+  readonly problem?: string | undefined;
+  readonly retryAfterMs?: number | undefined;
   readonly cause?: unknown;
 }
 
 export class Failure extends Error implements ClientError {
-  readonly code: ErrorCode;
+  declare readonly code: ErrorCode;
   declare readonly status?: number;
-  declare readonly problem?: string;
-  declare readonly retryAfterMs?: number;
+  declare readonly problem?: string | undefined;
+  declare readonly retryAfterMs?: number | undefined;
 
   constructor(code: ErrorCode, details: Details = {}) {
     super(`milepost: ${[code, details.status, details.problem].filter(Boolean).join(' ')}`);
-    this.code = code;
-    Object.assign(this, details);
+    Object.assign(this, details, { code });
   }
 }
 

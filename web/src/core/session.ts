@@ -53,6 +53,7 @@ export interface Session {
 }
 
 export type SessionEvent =
+  /** For the first time, beginning with this rung, or after a pause. */
   | { readonly type: 'start'; readonly rung: number }
   | { readonly type: 'opened'; readonly id: number }
   /** `lived`: milliseconds from its first to its last byte. */
@@ -63,7 +64,7 @@ export type SessionEvent =
       readonly lived: number;
     }
   /** A deadline may have passed. */
-  | { readonly type: 'tick' | 'wake' | 'pause' | 'resume' }
+  | { readonly type: 'tick' | 'wake' | 'pause' }
   | { readonly type: 'close'; readonly reason: CloseReason; readonly error?: Failure };
 
 export interface Policy {
@@ -115,6 +116,8 @@ export function step(s: Session, event: SessionEvent, policy: Policy, ambient: A
   if (phase === 'closed') return s;
   switch (event.type) {
     case 'start': {
+      if (phase === 'paused') return connect(s, now);
+      if (phase !== 'idle') return s;
       const rung = Math.min(event.rung, policy.rungs.length - 1);
       return connect({ ...s, rung, cause: rung ? 'strikes' : null }, now);
     }
@@ -129,8 +132,6 @@ export function step(s: Session, event: SessionEvent, policy: Policy, ambient: A
       return phase === 'waiting' ? connect(s, now) : probe(s);
     case 'pause':
       return phase === 'idle' ? s : { ...s, ...REST, phase: 'paused' };
-    case 'resume':
-      return phase === 'paused' ? connect(s, now) : s;
     case 'close':
       return close(s, event.reason, event.error);
   }

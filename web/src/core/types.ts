@@ -129,8 +129,8 @@ export interface ClientError extends Error {
   readonly code: ErrorCode;
   readonly status?: number;
   /** The `code` of the server's problem document. */
-  readonly problem?: string;
-  readonly retryAfterMs?: number;
+  readonly problem?: string | undefined;
+  readonly retryAfterMs?: number | undefined;
 }
 
 export type TransportName = 'sse' | 'long-poll' | 'poll';
@@ -210,7 +210,7 @@ export interface StorageLike {
   removeItem(key: string): void;
 }
 
-export type LifecycleEvent = 'visible' | 'hidden' | 'online' | 'leave' | 'return';
+export type LifecycleEvent = 'visible' | 'hidden' | 'online' | 'leave';
 
 /** What the page is doing. */
 export interface Lifecycle {
@@ -273,7 +273,10 @@ export interface Client {
   pause(reason?: string): Unsubscribe;
   /** Try again now; never drops a healthy connection. */
   retryNow(): void;
-  /** End for good. `forget` also wipes what is stored for this user: for signing out. */
+  /**
+   * End for good. `forget` is for signing out: it also wipes what is stored for this user, and signs the
+   * other tabs of this user out.
+   */
   close(options?: { readonly forget?: boolean }): void;
   /** For the toasts of this package: what was shown or closed, across tabs and reloads. */
   readonly memory: ToastMemory;

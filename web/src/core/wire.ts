@@ -17,12 +17,11 @@ export type Delivery = {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The fields of an object; none of anything else. */
-export const fields = (value: unknown): Fields =>
-  typeof value === 'object' && value !== null ? (value as Fields) : {};
+/** The fields of an object; none of null. */
+export const fields = (value: unknown): Fields => Object(value);
 export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 export const number = (value: unknown): number | null =>
-  typeof value === 'number' && Number.isFinite(value) ? value : null;
+  Number.isFinite(value) ? (value as number) : null;
 
 /** The fields of a JSON object; none where that cannot be read. */
 export function parseJson(read: () => string | null): Fields {
@@ -58,23 +57,15 @@ export const EMPTY_JOB: Omit<Job, 'id'> = {
   rev: -1,
 };
 
-const EMPTY_NOTIFICATION: Partial<AppNotification> = {
-  level: 'info',
-  title: '',
-  text: '',
-  context: {},
-};
-
 /** A document, or null where its identity cannot be read. */
-function document<T>(value: unknown, empty: Partial<T>): T | Gone | null {
+function document<T>(value: unknown): T | Gone | null {
   const { id, rev } = fields(value);
-  return text(id) && number(rev) !== null ? ({ ...empty, ...fields(value) } as T | Gone) : null;
+  return text(id) && number(rev) !== null ? (value as T | Gone) : null;
 }
 
 export const isGone = (doc: object): doc is Gone => (doc as Partial<Gone>).gone === true;
-export const readJob = (value: unknown) => document<Job>(value, EMPTY_JOB as Partial<Job>);
-export const readNotification = (value: unknown) =>
-  document<AppNotification>(value, EMPTY_NOTIFICATION);
+export const readJob = (value: unknown) => document<Job>(value);
+export const readNotification = (value: unknown) => document<AppNotification>(value);
 
 /** One event's data or one entry of `GET /api/changes`; null where it is nothing that we know. */
 export function readDelivery(type: string, data: unknown, id: string | null): Delivery | null {
@@ -82,13 +73,10 @@ export function readDelivery(type: string, data: unknown, id: string | null): De
   const cursor = id ?? text(all.cursor);
   const common = { cursor, unread: number(all.unread), asOf: text(all.as_of) ?? cursor };
   switch (type) {
-    case 'job': {
-      const job = readJob(all.job);
-      return job && { ...common, type, job };
-    }
+    case 'job':
     case 'notification': {
-      const notification = readNotification(all.notification);
-      return notification && { ...common, type, notification };
+      const document = type === 'job' ? readJob(all.job) : readNotification(all.notification);
+      return document && ({ ...common, type, [type]: document } as Delivery);
     }
     case 'inbox':
       return { ...common, type, readUpTo: number(all.read_up_to) ?? 0 };

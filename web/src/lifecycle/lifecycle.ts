@@ -2,13 +2,14 @@ import type { Lifecycle, LifecycleEvent } from '../core/types.ts';
 
 const isVisible = () => document.visibilityState === 'visible';
 
-/** What an event of the window means for the client; undefined: nothing. */
-const MEANING: Readonly<Record<string, (event: Event) => LifecycleEvent | undefined>> = {
-  visibilitychange: () => (isVisible() ? 'visible' : 'hidden'),
-  online: () => 'online',
-  // Not `unload`: it would keep the page out of the back/forward cache.
-  pagehide: () => 'leave',
-  pageshow: (event) => ((event as PageTransitionEvent).persisted ? 'return' : undefined),
+/** What an event of the window means for the client; without a meaning of its own: look whether we are seen. */
+const MEANING: Readonly<Record<string, LifecycleEvent | undefined>> = {
+  visibilitychange: undefined,
+  // Also back from the back/forward cache.
+  pageshow: undefined,
+  online: 'online',
+  // Not `unload`: it would keep the page out of that cache.
+  pagehide: 'leave',
 };
 
 /** The only part of the core that listens to the page. */
@@ -18,15 +19,9 @@ export const pageLifecycle: Lifecycle = {
     const leave = new AbortController();
     // On its way down: not everywhere does an event of the document come back up to the window.
     const how = { capture: true, signal: leave.signal };
-    for (const [type, meaning] of Object.entries(MEANING))
-      addEventListener(
-        type,
-        (event) => {
-          const said = meaning(event);
-          if (said) listener(said);
-        },
-        how,
-      );
+    const hear = ({ type }: Event) =>
+      listener(MEANING[type] ?? (isVisible() ? 'visible' : 'hidden'));
+    for (const type in MEANING) addEventListener(type, hear, how);
     return () => leave.abort();
   },
 };

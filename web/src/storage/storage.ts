@@ -25,6 +25,7 @@ export interface StoredJob {
   readonly rev: number;
   readonly current: number;
   readonly total: number | null;
+  readonly percent: number | null;
   readonly at: number;
 }
 
@@ -41,15 +42,6 @@ export function memoryStorage(): StorageLike {
   };
 }
 
-/** The browser's storage, or memory where merely touching that throws. */
-function pick(storage: () => StorageLike): StorageLike {
-  try {
-    return storage();
-  } catch {
-    return memoryStorage();
-  }
-}
-
 export interface Vault extends ToastMemory {
   cursor: string | null;
   /** The rung of the ladder on which the next page of this tab starts. */
@@ -58,7 +50,10 @@ export interface Vault extends ToastMemory {
   jobs(): [string, RestoredJob][];
   /** Adds or replaces (`null`: removes) jobs among those that other tabs wrote. */
   saveJobs(changed: ReadonlyMap<string, StoredJob | null>): void;
+  /** Wipes all of it, and remembers nothing more. The other tabs of this user are told. */
   forget(): void;
+  /** Calls back when another tab has forgotten this user; then this one has too. */
+  onForget(told: () => void, signal: AbortSignal): void;
 }
 
 export function createVault(
@@ -69,8 +64,16 @@ export function createVault(
   first: ToastMemory['claim'],
 ): Vault {
   const given = storage === 'memory' ? memoryStorage() : storage;
-  const local = given ?? pick(() => localStorage);
-  const session = given ?? pick(() => sessionStorage);
+  /** The browser's, or memory where merely touching that throws. */
+  const pick = (name: 'localStorage' | 'sessionStorage') => {
+    try {
+      return given ?? globalThis[name];
+    } catch {
+      return memoryStorage();
+    }
+  };
+  let local = pick('localStorage');
+  let session = pick('sessionStorage');
   const scope = `${PREFIX}${encodeURIComponent(userKey)}:`;
 
   const read = (from: StorageLike, name: string) => parseJson(() => from.getItem(scope + name));
@@ -107,6 +110,13 @@ export function createVault(
       return [[id, { ...job, total: number(job.total), expired }]];
     });
 
+  function wipe(): void {
+    for (const name of ['cursor', 'jobs', 'shown', 'open', 'rung'])
+      for (const from of [local, session]) write(from, name, null);
+    // A toast that leaves later has nothing to say to the next page.
+    local = session = memoryStorage();
+  }
+
   return {
     get cursor() {
       return text(kept(local, 'cursor', CURSOR_TTL));
@@ -142,8 +152,17 @@ export function createVault(
     setOpen: (ids) => write(session, 'open', ids),
     release,
     forget() {
-      for (const name of ['cursor', 'jobs', 'shown', 'open', 'rung'])
-        for (const from of [local, session]) write(from, name, null);
+      // What is not there cannot be removed, and it is the removal that the other tabs hear of.
+      keep(local, 'cursor', true);
+      wipe();
+    },
+    onForget(told, signal) {
+      const hear = ({ key, newValue }: StorageEvent) => {
+        if (newValue || key !== `${scope}cursor`) return;
+        told();
+        wipe();
+      };
+      addEventListener('storage', hear, { signal });
     },
   };
 }

@@ -1,5 +1,5 @@
 import { backoff } from '../core/backoff.ts';
-import { asFailure, asResult } from '../core/errors.ts';
+import { asResult, type Failure } from '../core/errors.ts';
 import type { Gone, Job, JobSnapshot, JobStore, ReadableStore, Timing } from '../core/types.ts';
 import { EMPTY_JOB, readJob } from '../core/wire.ts';
 import type { RestoredJob, StoredJob, Vault } from '../storage/storage.ts';
@@ -21,23 +21,25 @@ interface Entry {
   /** Callers of `track` that have not let go. */
   holds: number;
   /** Followed since before the last reload, until the page asks for it itself. */
-  restored: RestoredJob | null;
+  restored?: RestoredJob | null;
   /** The server is being asked for it. */
-  asking: boolean;
-  missing: boolean;
+  asking?: boolean;
+  missing?: boolean;
   /** Its end has been seen: it is not stored again before its next attempt. */
-  released: boolean;
+  released?: boolean;
   /** The attempt whose end has been told, or is about to be. */
-  told: number;
-  due: boolean;
+  told?: number;
+  due?: boolean;
   /** The page has its store, which therefore stays the same object. */
-  handed: boolean;
+  handed?: boolean;
 }
 
 export interface JobsOptions {
   readonly http: Http;
   readonly vault: Vault;
   readonly timing: Timing;
+  /** Aborted: nothing more is asked. */
+  readonly signal: AbortSignal;
   readonly isLive: () => boolean;
   readonly updated: (job: JobSnapshot) => void;
   readonly settled: (job: JobSnapshot) => void;
@@ -45,7 +47,7 @@ export interface JobsOptions {
   readonly unsaved: () => void;
 }
 
-const tracked = (entry: Entry): boolean => entry.holds > 0 || entry.restored !== null;
+const tracked = (entry: Entry): boolean => entry.holds > 0 || !!entry.restored;
 
 const pathOf = (id: string): string => `jobs/${encodeURIComponent(id)}`;
 
@@ -69,18 +71,17 @@ const settled = (store: ReadableStore<JobSnapshot>, signal?: AbortSignal): Promi
 export type Jobs = ReturnType<typeof createJobs>;
 
 export function createJobs(options: JobsOptions) {
-  const { http, vault, timing } = options;
+  const { http, vault, timing, signal } = options;
   const versions = createVersions<Job>();
   const { docs } = versions;
   const entries = new Map<string, Entry>();
   const dirty = new Set<string>();
   const unsaved = new Map<string, StoredJob | null>();
-  const stopped = new AbortController();
 
   const all = createStore<readonly JobSnapshot[]>(() =>
-    [...entries]
-      .filter(([id, entry]) => docs.has(id) || tracked(entry))
-      .map(([, { store }]) => store.getSnapshot())
+    [...entries.values()]
+      .map(({ store }) => store.getSnapshot())
+      .filter(({ stale, tracked }) => tracked || !stale)
       .sort((a, b) => b.created_at.localeCompare(a.created_at)),
   );
 
@@ -94,18 +95,7 @@ export function createJobs(options: JobsOptions) {
         settled: ({ signal } = {}) => settled(store, signal),
         cancel: (reason) => asResult(http.json(`${pathOf(id)}/cancel`, { body: { reason } })),
       };
-      entry = {
-        store,
-        facade,
-        holds: 0,
-        restored: null,
-        asking: false,
-        missing: false,
-        released: false,
-        told: 0,
-        due: false,
-        handed: false,
-      };
+      entry = { store, facade, holds: 0 };
       entries.set(id, entry);
     }
     return entry;
@@ -115,13 +105,9 @@ export function createJobs(options: JobsOptions) {
     const entry = entryOf(id);
     const { restored, missing } = entry;
     const job = docs.get(id);
-    const common = { stale: !job, tracked: tracked(entry) };
-    if (job) return { ...job, ...common };
-    const percent = restored?.total
-      ? Math.round((1000 * restored.current) / restored.total) / 10
-      : null;
     const state = missing ? 'gone' : 'unknown';
-    return { ...EMPTY_JOB, state, ...restored, ...common, id, percent };
+    const common = { stale: !job, tracked: tracked(entry) };
+    return { ...EMPTY_JOB, state, ...restored, ...job, ...common, id };
   }
 
   function touch(id: string): void {
@@ -135,12 +121,9 @@ export function createJobs(options: JobsOptions) {
     for (const id of dirty) {
       const entry = entryOf(id);
       const job = entry.store.getSnapshot();
-      const { state, attempt, rev, current, total } = job;
-      if (job.tracked && !entry.released)
-        unsaved.set(
-          id,
-          state === 'gone' ? null : { state, attempt, rev, current, total, at: Date.now() },
-        );
+      const { state, attempt, rev, current, total, percent } = job;
+      const stored = { state, attempt, rev, current, total, percent, at: Date.now() };
+      if (job.tracked && !entry.released) unsaved.set(id, state === 'gone' ? null : stored);
       options.updated(job);
       if (entry.due) {
         entry.due = false;
@@ -202,20 +185,18 @@ export function createJobs(options: JobsOptions) {
     const entry = entryOf(id);
     if (entry.asking) return;
     entry.asking = true;
-    const { signal } = stopped;
     const until = Date.now() + AWAIT_MS;
     for (let n = 0; tracked(entry) && !docs.has(id) && !signal.aborted; n++) {
-      const { round } = versions;
       try {
-        const job = readJob((await http.json(pathOf(id), { signal })).job);
-        // After a reset its revision may be of another epoch.
-        if (job && round === versions.round) {
+        const answer = await versions.still(http.json(pathOf(id), { signal }));
+        const job = readJob(answer?.job);
+        if (job) {
           put(job);
           break;
         }
       } catch (error) {
         const final = entry.restored?.expired || Date.now() >= until;
-        if (final && asFailure(error).status === 404) {
+        if (final && (error as Failure).status === 404) {
           entry.missing = true;
           if (!entry.holds) release(id);
           touch(id);
@@ -266,6 +247,5 @@ export function createJobs(options: JobsOptions) {
       for (const id of versions.settle()) touch(id);
       for (const [id, entry] of entries) if (tracked(entry) && !docs.has(id)) void ask(id);
     },
-    stop: () => stopped.abort(),
   };
 }

@@ -27,6 +27,7 @@ interface Pending {
 
 export function createNotifications(
   http: Http,
+  signal: AbortSignal,
   cursor: () => string | null,
   counted: (unread: number | null, asOf: string | null) => void,
 ) {
@@ -90,13 +91,13 @@ export function createNotifications(
   }
 
   /** Shows the change, asks the server, then keeps it or takes it back. */
-  async function change(path: string, body: object, what: Pending, keep: () => void) {
-    const { round } = versions;
+  async function change(body: object, what: Pending, keep: () => void) {
     pending.add(what);
     invalidate();
+    const path = ['notifications', what.id, what.verb].filter(Boolean).map(encodeURIComponent);
     try {
-      const answer = await http.json(`notifications/${path}`, { body });
-      if (round !== versions.round) return;
+      const answer = await versions.still(http.json(path.join('/'), { body }));
+      if (!answer) return;
       keep();
       setUnread(number(answer.unread), text(answer.as_of) ?? cursor());
     } finally {
@@ -109,7 +110,7 @@ export function createNotifications(
     const results = await Promise.all(
       [ids].flat().map((id) =>
         asResult(
-          change(`${encodeURIComponent(id)}/${verb}`, {}, { verb, id, upTo: 0 }, () => {
+          change({}, { verb, id, upTo: 0 }, () => {
             const doc = docs.get(id);
             if (verb === 'archive') docs.delete(id);
             // The same revision: whatever the server sends next replaces it.
@@ -125,18 +126,15 @@ export function createNotifications(
     const newest = getSnapshot().items[0];
     if (!newest) return;
     const { id, seq: upTo } = newest;
-    await change('read-all', { up_to: id }, { verb: 'read-all', id: '', upTo }, () =>
-      setReadUpTo(upTo),
-    );
+    await change({ up_to: id }, { verb: 'read-all', id: '', upTo }, () => setReadUpTo(upTo));
   }
 
   async function loadOlder(): Promise<void> {
-    const { round } = versions;
     const query = { before: getSnapshot().items.at(-1)?.id, limit: PAGE };
-    const { notifications, more } = await http.json('notifications', { query });
-    if (round !== versions.round) return;
-    for (const doc of Array.isArray(notifications) ? notifications.map(readNotification) : [])
-      if (doc) versions.put(doc);
+    const answer = await versions.still(http.json('notifications', { query }));
+    if (!answer) return;
+    const { notifications, more } = answer;
+    for (const doc of [notifications].flat().map(readNotification)) if (doc) versions.put(doc);
     hasMore = more === true;
     invalidate();
   }
@@ -173,11 +171,11 @@ export function createNotifications(
     recount(): void {
       counting ??= setTimeout(async () => {
         counting = undefined;
-        const { round } = versions;
+        if (signal.aborted) return;
         const asked = cursor();
         try {
-          const { unread_count } = await http.json('notifications/unread-count');
-          if (round === versions.round) counted(number(unread_count), asked);
+          const answer = await versions.still(http.json('notifications/unread-count'));
+          if (answer) counted(number(answer.unread_count), asked);
         } catch {
           // The next event of this user carries the count.
         }
@@ -195,6 +193,5 @@ export function createNotifications(
       hasMore = docs.size >= PAGE;
       invalidate();
     },
-    stop: () => clearTimeout(counting),
   };
 }

@@ -6,8 +6,8 @@ const MAX_GONE = 1000;
 
 export interface Versions<T> {
   readonly docs: Map<string, T>;
-  /** How often everything was read again: an answer to a question of an earlier round is worthless. */
-  readonly round: number;
+  /** The answer, or null where everything was read again meanwhile: its revisions say nothing any more. */
+  still<A>(answer: Promise<A>): Promise<A | null>;
   /** Whether it changed anything. */
   put(doc: T | Gone): boolean;
   /** The server reads out everything again, and revisions may have started over. */
@@ -31,19 +31,19 @@ export function createVersions<
 
   return {
     docs,
-    get round() {
-      return round;
+    async still(answer) {
+      const before = round;
+      const value = await answer;
+      return before === round ? value : null;
     },
     put(doc) {
       const { id, rev } = doc;
-      const known = outdated.delete(id) ? null : (docs.get(id)?.rev ?? gone.get(id) ?? null);
-      if (known !== null && rev <= known) return false;
+      const known = outdated.delete(id) ? -1 : (docs.get(id)?.rev ?? gone.get(id) ?? -1);
+      if (rev <= known) return false;
       if (isGone(doc)) {
         gone.set(id, rev);
-        for (const oldest of gone.keys()) {
-          if (gone.size <= MAX_GONE) break;
-          gone.delete(oldest);
-        }
+        const [oldest] = gone.keys();
+        if (oldest && gone.size > MAX_GONE) gone.delete(oldest);
         return docs.delete(id);
       }
       gone.delete(id);

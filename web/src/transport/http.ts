@@ -28,8 +28,7 @@ export function baseOf(baseUrl: string | URL, page: string): string {
 
 export function createHttp(
   base: string,
-  { getToken, getTicket }: Pick<ClientOptions, 'getToken' | 'getTicket'>,
-  fetch: typeof globalThis.fetch,
+  { getToken, getTicket, env }: Pick<ClientOptions, 'getToken' | 'getTicket' | 'env'>,
   /** There is no credential left that the server would take. */
   signedOut: (error: Failure) => void,
 ): Http {
@@ -42,7 +41,7 @@ export function createHttp(
     const url = new URL(`api/${path}`, base);
     for (const [name, value] of Object.entries({ ...call.query, ticket: !getToken && secret }))
       if (value) url.searchParams.set(name, String(value));
-    const response = await fetch(url, {
+    const response = await (env?.fetch ?? fetch)(url, {
       method: body ? 'POST' : 'GET',
       headers: {
         accept: call.accept ?? 'application/json',
@@ -60,14 +59,15 @@ export function createHttp(
     if (status === 401 && reason === 'connect' && ask)
       return send(path, { ...call, reason: 'expired' });
 
-    // Not every refusal comes from our server, and not every one is JSON.
     const { code } = fields(await response.json().catch(() => null));
-    const problem = text(code);
+    const problem = text(code) ?? undefined;
     const retryAfterMs = retryAfter(response.headers.get('retry-after'), Date.now());
-    throw new Failure(status === 401 ? 'signed-out' : status === 403 ? 'forbidden' : 'http', {
+    // A refusal without a code of ours is a proxy's: it blocks this way, perhaps not another.
+    const forbidden = problem ? 'forbidden' : 'protocol';
+    throw new Failure(status === 401 ? 'signed-out' : status === 403 ? forbidden : 'http', {
       status,
-      ...(problem && { problem }),
-      ...(retryAfterMs && { retryAfterMs }),
+      problem,
+      retryAfterMs,
     });
   }
 

@@ -26,9 +26,7 @@ export function createParser(
       const lines = rest.split(/\r\n?|\n/);
       rest = lines.pop() as string;
       for (const line of lines) {
-        const colon = line.indexOf(':');
-        const field = colon < 0 ? line : line.slice(0, colon);
-        const value = colon < 0 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1));
+        const [, field, value = ''] = /^([^:]*):? ?(.*)/s.exec(line) as string[];
         if (!line) {
           if (data) onEvent(type || 'message', data.slice(0, -1), id);
           type = data = '';

@@ -13,7 +13,7 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 let last: number;
 
 /** The region is there from the first user to the last: it has to exist, empty, before it says something. */
-export function useAnnouncer(): Unsubscribe {
+export function holdAnnouncer(): Unsubscribe {
   if (!users.size) {
     region = el('div', 'announcer', { role: 'status' });
     home().append(region);

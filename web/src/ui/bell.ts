@@ -1,5 +1,5 @@
 import type { AppNotification, Client, Unsubscribe } from '../core/types.ts';
-import { announce, useAnnouncer } from './announcer.ts';
+import { announce, holdAnnouncer } from './announcer.ts';
 import { all, el, icon, nextId, on, safeHref, setAttribute, setText } from './dom.ts';
 import { fill, type Labels, labelsOf } from './labels.ts';
 import { since } from './since.ts';
@@ -182,7 +182,7 @@ export function attachBell(
     if (to && !root.contains(to as Node)) toggle(false);
   });
   const detach = all(
-    useAnnouncer(),
+    holdAnnouncer(),
     store.subscribe(draw),
     on(window, 'resize', place),
     on(document, 'pointerdown', (event) => {

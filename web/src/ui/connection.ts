@@ -1,13 +1,21 @@
-import type { Client, Unsubscribe } from '../core/types.ts';
-import { announce, useAnnouncer } from './announcer.ts';
+import type { Client, CloseReason, Unsubscribe } from '../core/types.ts';
+import { announce, holdAnnouncer } from './announcer.ts';
 import { all, el, setAttribute, setText } from './dom.ts';
 import { type LabelName, type Labels, labelsOf } from './labels.ts';
+
+const ENDED: Readonly<Record<CloseReason, LabelName | false>> = {
+  'signed-out': 'signedOut',
+  forbidden: 'refused',
+  rejected: 'refused',
+  // The page itself wanted that.
+  closed: false,
+};
 
 export interface ConnectionOptions {
   readonly labels?: Partial<Labels>;
 }
 
-/** Says in `target` when there has been no connection for ten seconds, and when updates come by polling. */
+/** Says in `target` when there is no connection for ten seconds, or none any more, and when updates come by polling. */
 export function attachConnection(
   client: Client,
   target: Element,
@@ -20,12 +28,7 @@ export function attachConnection(
 
   function draw(): void {
     const { status, notice: long, reason, paused } = client.connection.getSnapshot();
-    const state: LabelName | false =
-      reason === 'signed-out'
-        ? 'signedOut'
-        : long
-          ? 'reconnecting'
-          : status === 'polling' && status;
+    const state = reason ? ENDED[reason] : long ? 'reconnecting' : status === 'polling' && status;
     // A short gap between two polls is no news, nor that nobody looked for a while.
     const gap = status.endsWith('connecting') || paused.includes('hidden');
     if (!state && gap && notice.dataset.state === 'polling') return;
@@ -35,7 +38,7 @@ export function attachConnection(
     setAttribute(notice, 'data-state', state || null);
   }
 
-  const release = useAnnouncer();
+  const release = holdAnnouncer();
   const unsubscribe = client.connection.subscribe(draw);
   draw();
   return all(unsubscribe, release, () => notice.remove());

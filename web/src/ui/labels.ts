@@ -21,6 +21,7 @@ export const LABELS = {
   reconnecting: 'Reconnecting…',
   polling: 'Updates by polling',
   signedOut: 'Signed out',
+  refused: 'No live updates',
   bell: 'Notifications',
   bellUnread: 'Notifications, {n} unread',
   markAllRead: 'Mark all as read',

@@ -1,5 +1,5 @@
 import type { AppNotification, Client, JobSnapshot, Level, Unsubscribe } from '../core/types.ts';
-import { announce, useAnnouncer } from './announcer.ts';
+import { announce, holdAnnouncer } from './announcer.ts';
 import { all, on, safeHref } from './dom.ts';
 import { domToasts } from './dom-toasts.ts';
 import { fill, type LabelName, type Labels, labelsOf } from './labels.ts';
@@ -258,7 +258,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
   }
 
   const detach = all(
-    useAnnouncer(),
+    holdAnnouncer(),
     on(document, 'visibilitychange', showUnseen),
     client.jobs.subscribe(drawJobs),
     client.on('notification.created', onNotification),

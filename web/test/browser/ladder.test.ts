@@ -157,6 +157,6 @@ test('a page that goes into the back/forward cache lets go of its socket and com
   await until(async () => (await server.do()).streams === 1);
   lifecycle.say('leave');
   await until(async () => (await server.do()).streams === 0);
-  lifecycle.say('return');
+  lifecycle.say('visible');
   await until(() => client.connection.getSnapshot().status === 'connected');
 });

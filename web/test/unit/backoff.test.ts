@@ -35,7 +35,8 @@ test('Retry-After is read as seconds or as a date, and rubbish is no answer', ()
   const now = Date.parse('2026-01-01T00:00:00Z');
   expect(retryAfter('7', now)).toBe(7000);
   expect(retryAfter('Thu, 01 Jan 2026 00:00:09 GMT', now)).toBe(9000);
-  expect(retryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now)).toBe(0);
+  expect(retryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now)).toBeUndefined();
+  expect(retryAfter('0', now)).toBeUndefined();
   expect(retryAfter('soon', now)).toBeUndefined();
   expect(retryAfter(null, now)).toBeUndefined();
 });

@@ -62,12 +62,12 @@ describe('whatever happens, in whatever order', () => {
     fc.constant(disabled()),
   );
   type Move =
-    | { kind: 'plain'; type: 'wake' | 'pause' | 'resume' }
+    | { kind: 'plain'; type: 'wake' | 'pause' | 'start' }
     | { kind: 'pass' }
     | { kind: 'open' | 'end'; of: 'main' | 'probe' | 'old'; outcome: Outcome; lived: number };
   const move: fc.Arbitrary<Move> = fc.oneof(
     fc
-      .constantFrom('wake' as const, 'pause' as const, 'resume' as const)
+      .constantFrom('wake' as const, 'pause' as const, 'start' as const)
       .map((type) => ({ kind: 'plain' as const, type })),
     fc.constant({ kind: 'pass' as const }),
     fc.record({
@@ -85,7 +85,7 @@ describe('whatever happens, in whatever order', () => {
         for (const m of moves) {
           const { main, probe, last } = play.session;
           const id = 'of' in m ? (m.of === 'old' ? last - 1 : m.of === 'main' ? main : probe) : 0;
-          if (m.kind === 'plain') play.do({ type: m.type });
+          if (m.kind === 'plain') play.do({ type: m.type, rung: 0 });
           else if (m.kind === 'pass') play.pass();
           else if (!id) continue;
           else if (m.kind === 'open') play.do({ type: 'opened', id });
@@ -125,7 +125,7 @@ describe('whatever happens, in whatever order', () => {
   test('closed is the end', () => {
     const play = started().open().do({ type: 'close', reason: 'closed' });
     const before = play.session;
-    play.do({ type: 'wake' }).do({ type: 'resume' }).do({ type: 'start', rung: 0 });
+    play.do({ type: 'wake' }).do({ type: 'start', rung: 0 });
     expect(play.session).toBe(before);
     expect(deadline(before, TIMING)).toBe(Infinity);
   });
@@ -246,7 +246,7 @@ test('a pause drops everything, counts no outage, and ends with an attempt at on
   expect(play.session).toMatchObject({ phase: 'paused', main: 0 });
   expect(deadline(play.session, TIMING)).toBe(Infinity);
   play.now += 10_000_000;
-  play.do({ type: 'resume' });
+  play.do({ type: 'start', rung: 0 });
   expect(play.session).toMatchObject({ phase: 'connecting', notice: false, since: play.now });
 });
 

@@ -19,6 +19,7 @@ const job = (fields: Partial<StoredJob> = {}): StoredJob => ({
   rev: 5,
   current: 3,
   total: 9,
+  percent: 33.3,
   at: clock.now,
   ...fields,
 });
@@ -104,7 +105,9 @@ test('no title, message or URL is ever written', () => {
   open.setOpen(['note:1']);
   for (const text of written)
     expect(Object.keys(JSON.parse(text).a ?? {}).sort()).toEqual(
-      text.includes('attempt') ? ['at', 'attempt', 'current', 'rev', 'state', 'total'] : [],
+      text.includes('attempt')
+        ? ['at', 'attempt', 'current', 'percent', 'rev', 'state', 'total']
+        : [],
     );
 });
 
@@ -126,8 +129,9 @@ test('storage that throws, is full or holds rubbish only means to remember less'
     v.cursor = 'e.1.t';
     v.rung = 1;
     v.setOpen(['x']);
+    const read = [v.cursor, v.jobs(), await v.claim('x'), v.has('x'), v.open(), v.rung];
     v.forget();
-    return [v.cursor, v.jobs(), await v.claim('x'), v.has('x'), v.open(), v.rung];
+    return read;
   };
   expect(await use(broken)).toEqual([null, [], true, false, [], 0]);
   await fc.assert(
