@@ -30,6 +30,7 @@ await mkdir(dist, { recursive: true });
 await bundle('src/index.ts', 'index.js', 'es');
 await bundle('src/share/index.ts', 'share.js', 'es');
 await bundle('src/ui/index.ts', 'ui.js', 'es');
+await bundle('src/legacy/index.ts', 'legacy.js', 'es');
 await bundle('src/browser.ts', 'milepost.js', 'iife');
 await bundle('src/browser.ts', 'milepost.mjs', 'es');
 const sheets = ['base', 'toasts', 'inbox', 'motion'].map((name) =>

@@ -130,7 +130,7 @@ export function createNotifications(
   }
 
   async function loadOlder(): Promise<void> {
-    const query = { before: getSnapshot().items.at(-1)?.id, limit: PAGE };
+    const query = { dialect: 'milepost', before: getSnapshot().items.at(-1)?.id, limit: PAGE };
     const answer = await versions.still(http.json('notifications', { query }));
     if (!answer) return;
     const { notifications, more } = answer;
