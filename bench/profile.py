@@ -28,7 +28,7 @@ SOURCES: Final = Path(milepost.__file__).parent.parent
 STREAMS = 5_000
 PARTS: Final = {  # by where the innermost function is: the first that fits
     "the loop and its system calls": ("asyncio", "uvloop"),
-    "connections: uvicorn, hand-over, write()": ("uvicorn", "milepost/server/handoff"),
+    "connections: uvicorn, hand-over, write()": ("uvicorn", "milepost/server/door", "milepost/server/handoff"),
     "token": ("milepost/auth", "jwt", "json", "base64", "hmac", "milepost/server/access"),
     "engine: SQLite, waits for the disk included": ("milepost/engines",),
     "hub, frames": (

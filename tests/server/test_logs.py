@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from milepost.auth import Tickets, issue_token
+from milepost.auth import issue_token
 from milepost.model import Identity
 from milepost.server import logs
+from milepost.tickets import Tickets
 
 HOSTILE = [
     "\n",

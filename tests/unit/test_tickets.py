@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from milepost import auth
-from milepost.auth import Tickets
 from milepost.errors import Invalid, RateLimited, Unauthenticated
 from milepost.model import Identity
+from milepost.tickets import Tickets
 
 WHO = Identity(user="u7", tenant="acme", scopes=frozenset({"consume"}), jobs=("a", "b"))
 
@@ -85,8 +84,8 @@ def test_what_is_no_ticket_cannot_be_read(text: str) -> None:
 
 def test_a_flood_of_tickets_is_refused_and_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """One user's flood stops at the user's bound, all users' at the common one; what was issued still opens."""
-    monkeypatch.setattr(auth, "MAX_TICKETS_PER_USER", 5)
-    monkeypatch.setattr(auth, "MAX_TICKETS", 12)
+    monkeypatch.setattr("milepost.tickets.MAX_TICKETS_PER_USER", 5)
+    monkeypatch.setattr("milepost.tickets.MAX_TICKETS", 12)
     clock = [1000.0]
     tickets = Tickets(now=lambda: clock[0])
     mine, _ = tickets.issue(WHO)

@@ -51,15 +51,20 @@ async def identify(connection: HTTPConnection, services: Services, *, stream: bo
     if services.verifier is None or not (headers or in_url or cookie):
         raise Unauthenticated
     if headers:
-        scheme, _, token = headers[0].partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Unauthenticated("Authorization must be a Bearer token.", code="token_malformed")
-        return Asker(await services.verifier.authenticate(token.strip()))
+        return Asker(await services.verifier.authenticate(bearer(headers[0])))
     if in_url:
         return Asker(await services.verifier.authenticate(query["token"], query=True))
     identity = await services.verifier.authenticate(cookie or "")
     check_origin(connection, services.settings.allowed_origins)
     return Asker(identity)
+
+
+def bearer(authorization: str) -> str:
+    """The token in an ``Authorization``. Raises Unauthenticated."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Authorization must be a Bearer token.", code="token_malformed")
+    return token.strip()
 
 
 def check_origin(connection: HTTPConnection, allowed: Sequence[str]) -> None:

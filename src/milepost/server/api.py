@@ -24,7 +24,7 @@ from milepost.server.access import identify
 from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.problems import ANSWERED
 from milepost.server.services import Services, services_of
-from milepost.server.streams import dialect_of, job_list
+from milepost.server.streams import Asked, dialect_of, job_list
 
 MAX_CHANGES: Final = 256
 MAX_WAIT: Final = 30.0
@@ -113,7 +113,7 @@ async def list_notifications(request: Request) -> Response:
     """
     services, identity, _ = await _asked(request)
     query = request.query_params
-    dialect = dialect_of(request, services, identity) or MILEPOST
+    dialect = dialect_of(Asked.of(request), services, identity) or MILEPOST
     listing = await services.queries.notifications(
         identity,
         after=query.get("after_id") or None,

@@ -53,9 +53,10 @@ class Application:
     inside another application, which gives it no lifespan.
     """
 
-    def __init__(self, inner: ASGIApp, services: Services) -> None:
+    def __init__(self, inner: ASGIApp, services: Services, answered: problems.Answered) -> None:
         self.inner = inner
         self.services = services
+        self.answered = answered  # told of every request that does not come through here; see ``problems.Guard``
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One conversation."""
@@ -129,7 +130,7 @@ def create_app(
             expose_headers=["Retry-After"],
             max_age=600,
         )
-    return Application(outer, services)
+    return Application(outer, services, answered)
 
 
 def _api_routes() -> list[APIRoute]:

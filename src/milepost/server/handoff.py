@@ -1,9 +1,8 @@
 """The fast path: a stream's connection is taken over from uvicorn, and the hub writes to it directly.
 
 Under any ASGI server a stream is a task, a buffer and a request object for as long as it lives. Here, once it has been
-authorised, read and begun, its transport gets another protocol (``transport.set_protocol``, as uvicorn itself does for
-a WebSocket), the ASGI task ends, and all that is left is a subscriber and its connection. ``pause_writing`` and
-``resume_writing`` *are* the edges between live, lagging and catching up.
+authorised, read and begun, its connection's door (``door.Door``) leaves uvicorn's protocol, the ASGI task ends, and all
+that is left is a subscriber and its door.
 
 This reaches into uvicorn's HTTP protocol, so pyproject names the versions that were looked at, and tests fail when
 another one behaves otherwise. A request that did not come through this protocol is served the plain way.
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -23,66 +22,22 @@ from milepost.hub import Hub
 from milepost.server.limits import Lease
 from milepost.subscriber import Subscriber
 
+if TYPE_CHECKING:
+    from milepost.server.door import Door
+
 EXTENSION: Final = "milepost.handoff"
 UNWRAPPED: Final = "milepost.unwrapped"  # in the scope: whether the application was called with uvicorn's own ``send``
 HIGH_WATER: Final = 64 * 1024  # bytes in this process for a reader who does not keep up; at this it lags
 REQUEST_SECONDS: Final = 10.0  # from a request's first byte to its last: whoever trickles is cut off
 
 
-class StreamConnection(asyncio.Protocol):
-    """A connection whose response has begun: the subscriber's sink, and its end when the client goes."""
-
-    __slots__ = ("_head", "_hub", "_lease", "_paused", "_subscriber", "_transport")
-
-    chunked = True
-
-    def __init__(
-        self, transport: asyncio.Transport, hub: Hub, subscriber: Subscriber, lease: Lease, head: bytes
-    ) -> None:
-        self._transport = transport
-        self._hub = hub
-        self._subscriber = subscriber
-        self._lease = lease
-        self._head = head  # of the response, until the first write takes it along
-        self._paused = False
-
-    # --- sink ---------------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> bool:
-        """See ``Sink.write``."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        self._transport.write(data)
-        return not self._paused
-
-    def end(self) -> None:
-        """See ``Sink.end``."""
-        self._transport.write(b"0\r\n\r\n")
-        self._transport.close()
-
-    # --- protocol -----------------------------------------------------------------------------------------------
-
-    def pause_writing(self) -> None:
-        """The client reads too slowly: the next write says so, and nothing is added after it."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """It has read what there was."""
-        self._paused = False
-        self._hub.drained(self._subscriber)
-
-    def data_received(self, data: bytes) -> None:
-        """Nothing more is asked on a stream's connection."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Released at once."""
-        self._hub.close(self._subscriber)
-        self._lease.release()
-
-
 class HandoffProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which offers its connection to whoever answers with a stream."""
+    """uvicorn's protocol behind a door, which offers its connection to whoever answers with a stream.
 
+    Without a door, as on the listener of the metrics, it is only uvicorn's, with deadlines.
+    """
+
+    door: Door | None = None
     _deadline: asyncio.TimerHandle | None = None
     _incomplete = False
 
@@ -157,23 +112,21 @@ class HandoffProtocol(HttpToolsProtocol):
 
         From then on the hub writes to it, and gives back the lease when it is gone.
         """
-        cycle, transport = self.cycle, self.transport
+        cycle, transport, door = self.cycle, self.transport, self.door
         held = cast("_Held", cycle.transport)
-        if cycle.disconnected or transport.is_closing() or self.pipeline or not cycle.chunked_encoding:
+        gone = cycle.disconnected or transport.is_closing()
+        if door is None or gone or self.pipeline or not cycle.chunked_encoding:
             cycle.transport = transport
             transport.write(held.data)
             return False
-        connection = StreamConnection(transport, hub, subscriber, lease, held.data)
-        transport.set_write_buffer_limits(high=HIGH_WATER)
-        transport.set_protocol(connection)
         # for uvicorn the request is over, and the connection is none of its own any more
         cycle.response_complete = True
         self.connections.discard(self)
         self._met_deadline()
         self._unset_keepalive_if_required()
         # these hold each other: without this only the garbage collector would find them
-        self.parser = self.cycle = self.flow = self.scope = self.transport = None  # type: ignore[assignment]
-        hub.begin(subscriber, connection)
+        self.parser = self.cycle = self.flow = self.scope = self.transport = self.door = None  # type: ignore[assignment]
+        door.begin(hub, subscriber, lease, held.data)
         return True
 
     def _met_deadline(self) -> None:

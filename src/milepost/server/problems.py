@@ -65,6 +65,14 @@ def response(error: MilepostError) -> Response:
     return _document(error.status, error.code, error.message, error.details, headers)
 
 
+def unexpected(error: Exception) -> Response:
+    """Log what nobody meant; the answer that it makes."""
+    incident = secrets.token_hex(4)
+    _log.error("unexpected error, incident %s", incident, exc_info=error)
+    detail = "Something went wrong here; it was logged under the incident's number."
+    return _document(500, UNEXPECTED, detail, {"incident": incident})
+
+
 def _document(
     status: int,
     code: str,
@@ -151,11 +159,9 @@ class Guard:
         try:
             await self._app(scope, receive, noting)
         except Exception as error:  # noqa: BLE001 - that is what it is for
-            incident = secrets.token_hex(4)
-            _log.error("unexpected error, incident %s", incident, exc_info=error)
+            answer = unexpected(error)
             if status == 0:
-                detail = "Something went wrong here; it was logged under the incident's number."
-                await _document(500, UNEXPECTED, detail, {"incident": incident})(scope, receive, noting)
+                await answer(scope, receive, noting)
         finally:
             if self._answered is not None:
                 self._answered(scope, status or scope.get(ANSWERED, 0), time.perf_counter() - begun)

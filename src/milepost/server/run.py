@@ -28,6 +28,7 @@ from milepost.engines import Family
 from milepost.errors import MilepostError
 from milepost.server import logs
 from milepost.server.app import Application, create_app
+from milepost.server.door import Entrance
 from milepost.server.handoff import HandoffProtocol
 from milepost.server.services import Services
 from milepost.server.siblings import Siblings
@@ -177,7 +178,7 @@ def _orphaned(server: Server, place: Place) -> None:
 def _config(app: Application | Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=HandoffProtocol,
+        http=Entrance(app.services, app.answered) if isinstance(app, Application) else HandoffProtocol,  # type: ignore[arg-type] # uvicorn only calls it
         ws="none",
         lifespan="on" if isinstance(app, Application) else "off",
         log_config=None,

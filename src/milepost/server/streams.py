@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -82,6 +82,33 @@ class AsgiSink:
                 self._drained()
 
 
+class Asked(NamedTuple):
+    """What a request for a stream says: headers and query by name, the job in its path, where it is from."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    job_id: str | None
+    address: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> Asked:
+        """The same of a framework's request."""
+        address = request.client.host if request.client else None
+        return cls(request.headers, request.query_params, request.path_params.get("job_id"), address)
+
+
+class Admitted(NamedTuple):
+    """A stream that may begin; whoever does not begin it, or when it is over, releases it."""
+
+    subscriber: Subscriber
+    lease: Lease
+
+    def release(self, hub: Hub) -> None:
+        """Forget it and give its place back. Idempotent."""
+        hub.close(self.subscriber)
+        self.lease.release()
+
+
 class StreamEndpoint:
     """``GET /api/stream``, and ``GET /api/jobs/{job_id}/stream`` where the path names a job.
 
@@ -96,72 +123,55 @@ class StreamEndpoint:
         """One stream, from its first byte to its last."""
         request = Request(scope, receive)
         services = services_of(request)
-        native = request.headers.get("accept") == "text/event-stream"
+        admitted = await self.admit(services, Asked.of(request), identify(request, services, stream=True))
+        if isinstance(admitted, Response):
+            await admitted(scope, receive, send)
+            return
+        handed_over = False
         try:
-            asker = await _asker(request, services)
+            handed_over = await self._answer(request, services.hub, admitted, send)
+        finally:
+            if not handed_over:
+                admitted.release(services.hub)
+
+    async def admit(self, services: Services, asked: Asked, asking: Awaitable[Asker]) -> Admitted | Response:
+        """Whether the stream may begin, with what it begins with read already; or what a native EventSource is told
+        instead. Everybody else is told by what this raises.
+        """
+        native = asked.headers.get("accept") == "text/event-stream"
+        try:
+            asker = await _asker(services, asked, asking)
         except Unavailable as error:  # of the keys, or of the tickets: whoever asks may well be allowed to
             if not native:
                 raise
-            await _refusal(error, self._unsettled(request), Reader(""))(scope, receive, send)
-            return
+            return _refusal(error, self._unsettled(asked), Reader(""))
         identity = asker.identity
         if not services.settings.streams_allowed(identity.tenant, identity.user):
             if not native:
                 raise Forbidden(code="streaming_disabled")
-            await Response(status_code=204)(scope, receive, send)
-            return
-        dialect = dialect_of(request, services, identity, of_route=self._dialect)
+            return Response(status_code=204)
+        dialect = dialect_of(asked, services, identity, of_route=self._dialect)
         if dialect is not None and self._notifications:
             dialect = dialects.notifications_of(dialect)
-        subscriber = _subscriber(request, services, identity, asker.only, dialect or dialects.MILEPOST)
+        subscriber = _subscriber(asked, services, identity, asker.only, dialect or dialects.MILEPOST)
         try:
-            await self._open(request, services, subscriber, send, kind_decides=dialect is None, native=native)
+            admitted = await _open(services, asked, subscriber, kind_decides=dialect is None)
         except MilepostError as error:
             if not native:
                 raise
-            speaks, reader = dialect or self._unsettled(request), subscriber.reader(services.admission.streams_of)
-            await _refusal(error, speaks, reader)(scope, receive, send)
+            speaks, reader = dialect or self._unsettled(asked), subscriber.reader(services.admission.streams_of)
+            return _refusal(error, speaks, reader)
+        if native and _is_over(subscriber, services):
+            admitted.release(services.hub)
+            return Response(status_code=204)
+        return admitted
 
-    async def _open(
-        self,
-        request: Request,
-        services: Services,
-        subscriber: Subscriber,
-        send: Send,
-        *,
-        kind_decides: bool,
-        native: bool,
-    ) -> None:
-        """Admit the stream, read what it begins with, and answer with it. Raises what refuses it."""
-        lease: Lease | None = None
-        handed_over = False
-        try:
-            if services.draining:
-                raise MilepostError(code="overloaded", retry_after=2)
-            lease = services.admission.connect(subscriber.identity, _address(request))
-            await services.hub.open(subscriber)
-            if subscriber.requested is not None:
-                services.metrics.reconnected(request.query_params.get("reason", ""))
-            if kind_decides and subscriber.job is not None:
-                subscriber.dialect = _kind_dialect(subscriber)
-            elif subscriber.dialect.news_only and subscriber.only is None:
-                _begin_at_head(subscriber, services)
-            if native and _is_over(subscriber, services):
-                await Response(status_code=204)(request.scope, request.receive, send)
-            else:
-                handed_over = await self._answer(request, services.hub, subscriber, lease, send)
-        finally:
-            if not handed_over:
-                services.hub.close(subscriber)
-                if lease is not None:
-                    lease.release()
-
-    def _unsettled(self, request: Request) -> dialects.Dialect:
+    def _unsettled(self, asked: Asked) -> dialects.Dialect:
         """What a refusal speaks before it is known who asks, or of which kind the job is."""
-        name = request.query_params.get("dialect") or self._dialect or ""
-        return dialects.dialect(name) or (dialects.Dialect() if _job_id(request) else dialects.MILEPOST)
+        name = asked.query.get("dialect") or self._dialect or ""
+        return dialects.dialect(name) or (dialects.Dialect() if asked.job_id else dialects.MILEPOST)
 
-    async def _answer(self, request: Request, hub: Hub, subscriber: Subscriber, lease: Lease, send: Send) -> bool:
+    async def _answer(self, request: Request, hub: Hub, admitted: Admitted, send: Send) -> bool:
         """Answer with the stream; True where its connection is the hub's from now on, and its release too."""
         start = {"type": "http.response.start", "status": 200, "headers": HEADERS}
         if request.method == "HEAD":  # an answer without a body has no end that anybody could wait for
@@ -174,9 +184,9 @@ class StreamEndpoint:
         else:
             connection.hold_head()
             await send(start)
-            if connection.hand_over(hub, subscriber, lease):
+            if connection.hand_over(hub, admitted.subscriber, admitted.lease):
                 return True
-        await self._serve(hub, subscriber, request.receive, send)
+        await self._serve(hub, admitted.subscriber, request.receive, send)
         return False
 
     @staticmethod
@@ -197,20 +207,35 @@ class StreamEndpoint:
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
-async def _asker(request: Request, services: Services) -> Asker:
+async def _asker(services: Services, asked: Asked, asking: Awaitable[Asker]) -> Asker:
     """Who asks for a stream; whoever guesses is counted too."""
     try:
-        asker = await identify(request, services, stream=True)
+        asker = await asking
     except Unauthenticated:
-        services.admission.attempt(_address(request))
+        services.admission.attempt(asked.address)
         raise
     if not asker.identity.may("consume") and not asker.identity.may("produce"):
         raise Forbidden("This needs the scope consume.")
     return asker
 
 
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None
+async def _open(services: Services, asked: Asked, subscriber: Subscriber, *, kind_decides: bool) -> Admitted:
+    """Admit the stream and read what it begins with. Raises what refuses it; then nothing is held."""
+    if services.draining:
+        raise MilepostError(code="overloaded", retry_after=2)
+    admitted = Admitted(subscriber, services.admission.connect(subscriber.identity, asked.address))
+    try:
+        await services.hub.open(subscriber)
+        if subscriber.requested is not None:
+            services.metrics.reconnected(asked.query.get("reason", ""))
+        if kind_decides and subscriber.job is not None:
+            subscriber.dialect = _kind_dialect(subscriber)
+        elif subscriber.dialect.news_only and subscriber.only is None:
+            _begin_at_head(subscriber, services)
+    except BaseException:
+        admitted.release(services.hub)
+        raise
+    return admitted
 
 
 async def _gone(receive: Receive) -> None:
@@ -219,26 +244,21 @@ async def _gone(receive: Receive) -> None:
 
 
 def dialect_of(
-    request: Request, services: Services, identity: Identity, *, of_route: str | None = None
+    asked: Asked, services: Services, identity: Identity, *, of_route: str | None = None
 ) -> dialects.Dialect | None:
     """What was asked for, or the route's, or the tenant's; None: the job's kind decides, or it is the canonical one.
 
     Raises Invalid.
     """
-    asked = request.query_params.get("dialect") or of_route
-    name = asked or services.settings.of_tenant(identity.tenant).dialect
+    wanted = asked.query.get("dialect") or of_route
+    name = wanted or services.settings.of_tenant(identity.tenant).dialect
     if name is None:
         return None
     found = dialects.dialect(name)
     if found is None:
         raise Invalid("There is no such dialect.", field="dialect")
     # a tenant whose pages know notifications alone may follow a job all the same
-    return None if found.news_only and not asked and _job_id(request) else found
-
-
-def _job_id(request: Request) -> str | None:
-    job_id: str | None = request.path_params.get("job_id")
-    return job_id
+    return None if found.news_only and not wanted and asked.job_id else found
 
 
 def _kind_dialect(subscriber: Subscriber) -> dialects.Dialect:
@@ -263,16 +283,16 @@ def _begin_at_head(subscriber: Subscriber, services: Services) -> None:
 
 
 def _subscriber(
-    request: Request, services: Services, identity: Identity, ticket_jobs: tuple[str, ...], dialect: dialects.Dialect
+    asked: Asked, services: Services, identity: Identity, ticket_jobs: tuple[str, ...], dialect: dialects.Dialect
 ) -> Subscriber:
-    job_id = _job_id(request)
-    only = frozenset(f"job:{job}" for job in job_list(request.query_params.get("jobs"))) or None
+    job_id = asked.job_id
+    only = frozenset(f"job:{job}" for job in job_list(asked.query.get("jobs"))) or None
     if job_id is not None:
         only = frozenset({f"job:{job_id}"})
     if ticket_jobs:
         narrowed = frozenset(f"job:{job}" for job in ticket_jobs)
         only = narrowed if only is None else only & narrowed
-    requested = last_event_id(request)
+    requested = _last_event_id(asked)
     after = None if requested is None else services.seal.decode(identity.tenant, requested)
     return Subscriber(
         identity,
@@ -293,13 +313,13 @@ def job_list(text: str | None) -> list[str]:
     return ids
 
 
-def last_event_id(request: Request) -> str | None:
+def _last_event_id(asked: Asked) -> str | None:
     """The cursor to resume from; the header goes first, polyfills send only a query. "" is what a browser sends for
     "none".
     """
-    query = request.query_params
+    query = asked.query
     sent = (
-        request.headers.get("last-event-id"),
+        asked.headers.get("last-event-id"),
         query.get("after"),
         query.get("lastEventId"),
         query.get("last_event_id"),

@@ -13,10 +13,10 @@ from typing import Final
 
 import orjson
 
-from milepost.auth import Tickets
 from milepost.engine import Engine, Reach, Write
 from milepost.errors import Conflict, Unauthenticated
 from milepost.model import Identity
+from milepost.tickets import Tickets
 
 # no token can name this tenant: "!" is not in an id
 SYSTEM_TENANT: Final = "!system"
@@ -24,7 +24,7 @@ KIND: Final = "ticket"
 
 
 class TicketOffice:
-    """Issues and redeems. See ``auth.Tickets`` for the rules, which hold for each process's own issues."""
+    """Issues and redeems. See ``milepost.tickets`` for the rules, which hold for each process's own issues."""
 
     def __init__(self, engine: Engine, *, now: Callable[[], float] = time.time) -> None:
         self._engine = None if engine.reach is Reach.PROCESS else engine
