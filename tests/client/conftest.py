@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,10 +38,10 @@ def relay(hub: Hub) -> Iterator[Relay]:
     made.close()
 
 
-@pytest.fixture(params=["server", "engine"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Where producers report to: what holds for one holds for the other."""
-    if request.param == "engine":
-        return Store(f"sqlite:///{tmp_path}/store.db")
+@pytest.fixture(params=["server", "sqlite", "redis", "postgres"])
+def place(request: pytest.FixtureRequest, new_store: Callable[[str], str]) -> Place:
+    """Where producers report to: what holds for a server holds for each engine without one."""
+    if request.param != "server":
+        return Store(new_store(request.param))
     hub: Hub = request.getfixturevalue("hub")
     return Server(hub, hub.url, hub.token("worker", "consume produce:any"))

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 BOUND: Final = 2.0  # seconds within which every call ends
 RECOVERED: Final = 5.0  # and within which everything works again once the store does
-PATIENCE: Final = 20.0  # for what is not promised in seconds: until all readers hold everything
+PATIENCE: Final = 30.0  # for traffic, of which the process has so much that seconds say nothing of the engine
 FOR_EVER: Final = float("inf")
 
 TENANT: Final = "t"
@@ -91,7 +91,8 @@ class Traffic:
     and for each user a person on a real hub, who goes and comes back with the last id that they were sent.
 
     ``forgets``: the store will be made to forget what it acknowledged. ``patience``: for how long to wait, when all is
-    over, until every reader holds everything. ``seed`` decides when people go.
+    over, until every reader holds everything. ``rest``: the pause of a producer after each document. ``seed`` decides
+    when people go.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Traffic:
         *,
         forgets: bool = False,
         patience: float = PATIENCE,
+        rest: float = 0.0,
         seed: int | None = None,
     ) -> None:
         self.writers = writers
@@ -110,6 +112,7 @@ class Traffic:
         self.faults: list[str] = []
         self._forgets = forgets
         self._patience = patience
+        self._rest = rest
         self._chance = random.Random(seed)
         self._accounts = [Account() for _ in writers]
         self._record = Record("the follower")
@@ -165,7 +168,7 @@ class Traffic:
         wanted = [len(account.acknowledged) + documents for account in self._accounts]
         await wait_until(
             lambda: all(len(a.acknowledged) >= w for a, w in zip(self._accounts, wanted, strict=True)),
-            seconds=RECOVERED,
+            seconds=PATIENCE,
         )
 
     async def people_stay(self) -> None:
@@ -192,7 +195,7 @@ class Traffic:
 
     async def was_reset(self, times: int) -> None:
         """Wait until the follower has been told so often that the history is another one."""
-        await wait_until(lambda: self.resets >= times, seconds=RECOVERED)
+        await wait_until(lambda: self.resets >= times, seconds=PATIENCE)
 
     def check(self) -> None:
         """Nothing was promised that is not so."""
@@ -258,7 +261,7 @@ class Traffic:
         else:
             account.acknowledged[key] = it.revision
         assert time.monotonic() - began < BOUND
-        await asyncio.sleep(0)
+        await asyncio.sleep(self._rest)
 
     async def _job(self, ledger: Ledger, identity: Identity, account: Account, job: str, owner: str) -> None:
         """A job from its beginning to its end, and a word to its owner; each until it is acknowledged."""

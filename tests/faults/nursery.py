@@ -17,7 +17,8 @@ import httpx2
 
 _CODE = """
 import os, signal, sys
-import milepost.client, milepost.engines.sqlite, milepost.server.run, uvloop
+import milepost.client, milepost.engines.postgres, milepost.engines.redis, milepost.engines.sqlite
+import milepost.server.run, uvloop
 from milepost.server import serve
 from milepost.settings import Settings
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -35,8 +36,9 @@ class Nursery:
     """One hub at a time, on one port and one store, killed and born again."""
 
     def __init__(self, folder: Path, port: int, **settings: Any) -> None:
+        self.port = port
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
-        own = {"engine": f"sqlite:///{folder}/hub.db", "port": port, "connect_rate": 0, **settings}
+        own = {"port": port, "connect_rate": 0, **settings}
         environment |= {f"MILEPOST_{name.upper()}": str(value) for name, value in own.items()}
         self._log = (folder / "hub.log").open("ab")
         self._mother = subprocess.Popen(

@@ -1,41 +1,43 @@
-"""Producers that note what was acknowledged, readers that note what they were shown, and who compares the two."""
+"""Producers that note what hubs acknowledged, readers that note what hubs showed them, for the checker to judge."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx2
 
+from tests.faults.checker import Account, Record, Seen, seen
 from tests.server.sse_client import BadStreamError, Stream
 
 PATIENCE = 60.0
-
-
-@dataclass
-class Acknowledged:
-    """What the hub has said yes to."""
-
-    jobs: dict[str, str | None] = field(default_factory=dict)  # id → the end acknowledged, None: abandoned
-    notifications: set[str] = field(default_factory=set)
-    unanswered: int = 0
+AUDIENCE = "user:reader"
 
 
 class Producer(threading.Thread):
-    """Starts jobs, reports on them, ends most of them, abandons some, and notifies; retries until it is answered."""
+    """Starts jobs, reports on them, ends most of them, abandons some, and notifies; retries until it is answered.
 
-    def __init__(self, name: str, url: str, token: str, seed: int) -> None:
+    Whoever does not answer is left for the next of the ``urls``.
+    """
+
+    def __init__(self, name: str, urls: Sequence[str], token: str, seed: int) -> None:
         super().__init__(name=name, daemon=True)
-        self.acknowledged = Acknowledged()
+        self.account = Account()
+        self.abandoned: set[str] = set()
+        self.unanswered = 0
         self.stop = threading.Event()
         self.failure: BaseException | None = None
         self._random = random.Random(f"{seed} {name}")
-        self._http = httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=10)
+        headers = {"authorization": f"Bearer {token}"}
+        self._https = [httpx2.Client(base_url=url, headers=headers, timeout=10) for url in urls]
+        self._random.shuffle(self._https)
+        self._ways = itertools.cycle(self._https)
+        self._http = next(self._ways)
 
     def run(self) -> None:
         """Work until told to stop; a piece of work that was begun is finished."""
@@ -47,32 +49,37 @@ class Producer(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.failure = error
         finally:
-            self._http.close()
+            for http in self._https:
+                http.close()
 
     def _work(self, job: str) -> None:
-        rounds = self._random.randint(1, 4)
-        self._send("POST", "/api/jobs", {"id": job, "title": job, "owner": "reader", "total": rounds}, key=f"s-{job}")
-        self.acknowledged.jobs[job] = None
+        told, rounds, note = self.account, self._random.randint(1, 4), f"note-{job}"
+        told.asked |= {job, note}
+        body: dict[str, Any] = {"id": job, "title": job, "owner": "reader", "total": rounds}
+        told.acknowledged[job] = self._send("POST", "/api/jobs", body, key=f"s-{job}")["job"]["rev"]
         for current in range(1, rounds + 1):
             self._send("PATCH", f"/api/jobs/{job}", {"current": current})
         fate = self._random.random()
         if fate > 0.05:
             end = "complete" if fate > 0.2 else "fail"
             body = {"result": {"rounds": rounds}} if end == "complete" else {"code": "TEMPLATE_ERROR"}
-            self._send("POST", f"/api/jobs/{job}/{end}", body, key=f"e-{job}")
-            self.acknowledged.jobs[job] = "completed" if end == "complete" else "failed"
-        answer = self._send("POST", "/api/notifications", {"user": "reader", "title": job}, key=f"n-{job}")
-        self.acknowledged.notifications.add(answer["notification"]["id"])
+            ended = self._send("POST", f"/api/jobs/{job}/{end}", body, key=f"e-{job}")["job"]
+            told.acknowledged[job], told.ends[job] = ended["rev"], ended["state"]
+        else:
+            self.abandoned.add(job)
+        answer = self._send("POST", "/api/notifications", {"user": "reader", "title": note}, key=f"n-{job}")
+        told.acknowledged[note] = answer["notification"]["rev"]
 
     def _send(self, method: str, path: str, body: Any, key: str | None = None) -> Any:
         until = time.monotonic() + PATIENCE
         while True:
+            assert time.monotonic() < until, f"{method} {path}: no answer"
             try:
                 headers = {} if key is None else {"idempotency-key": key}
                 answer = self._http.request(method, path, json=body, headers=headers)
             except httpx2.TransportError:
-                self.acknowledged.unanswered += 1
-                assert time.monotonic() < until, f"{method} {path}: no answer"
+                self.unanswered += 1
+                self._http = next(self._ways)
                 time.sleep(self._random.uniform(0.005, 0.04))
                 continue
             if answer.status_code != 503:
@@ -82,18 +89,20 @@ class Producer(threading.Thread):
 
 
 class Reader(threading.Thread):
-    """Follows one user's stream through any number of connections, and resumes from the last id that it was sent."""
+    """Follows one user's stream through any number of connections, and resumes from the last id that it was sent.
 
-    def __init__(self, port: int, token: str) -> None:
-        super().__init__(daemon=True)
+    It goes to one of the ``ports`` after the other.
+    """
+
+    def __init__(self, name: str, ports: Sequence[int], token: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.record = Record(name, frozenset({AUDIENCE}))
         self.cursor: str | None = None
-        self.newest: dict[tuple[str, str], dict[str, Any]] = {}
-        self.faults: list[str] = []
+        self.malformed: list[str] = []
         self.connections = 0
         self.stop = threading.Event()
-        self._port = port
+        self._ports = itertools.cycle(ports)
         self._token = token
-        self._revision = 0
 
     def run(self) -> None:
         """Read until told to stop."""
@@ -102,32 +111,54 @@ class Reader(threading.Thread):
                 self._follow()
             except BadStreamError as error:
                 if "cut" not in str(error):
-                    self.faults.append(f"malformed: {error}")
+                    self.malformed.append(str(error))
             except (OSError, EOFError):
                 pass  # the hub is away, or has ended the stream
             time.sleep(0.005)
 
     def _follow(self) -> None:
         headers = {} if self.cursor is None else {"last-event-id": self.cursor}
-        with Stream(self._port, "/api/stream", self._token, headers=headers) as stream:
+        with Stream(next(self._ports), "/api/stream", self._token, headers=headers) as stream:
             self.connections += 1
             while not self.stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    self.take(stream.next(0.2))
+                    self._take(stream.next(0.2))
 
-    def take(self, event: Any) -> None:
-        """One event, checked against all before it."""
+    def _take(self, event: Any) -> None:
         if event.name == "reset":
-            self.faults.append(f"reset: {event.data}")
+            self.record.shown.append(None)
+        elif event.name in ("job", "notification"):
+            self.record.shown.append(seen(event.name, event.json[event.name]))
         if event.id:
-            revision = int(event.id.split(".")[1])
-            if event.name in ("job", "notification"):
-                if revision <= self._revision:
-                    self.faults.append(f"revision {revision} after {self._revision}")
-                self._revision = revision
-                document = event.json[event.name]
-                self.newest[event.name, document["id"]] = document
             self.cursor = event.id
+
+    def has_reached(self, revision: int) -> bool:
+        """Whether it was told that it has seen everything up to there."""
+        return self.cursor is not None and int(self.cursor.split(".")[1]) >= revision
+
+
+def listed(url: str, token: str) -> tuple[list[Seen], dict[str, Any]]:
+    """All jobs and notifications of a reader as a hub lists them, in the checker's words, and the jobs as they are."""
+    jobs: dict[str, Any] = {}
+    notes: list[dict[str, Any]] = []
+    with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}) as http:
+        cursor = None
+        while True:
+            page = http.get("/api/jobs", params={"limit": 100} | ({"cursor": cursor} if cursor else {})).json()
+            jobs |= {job["id"]: job for job in page["jobs"]}
+            cursor = page["next"]
+            if cursor is None:
+                break
+        before = None
+        while True:
+            query = {"limit": 100} | ({"before": before} if before else {})
+            page = http.get("/api/notifications", params=query).json()
+            notes += page["notifications"]
+            if not page["more"]:
+                break
+            before = page["notifications"][-1]["id"]
+    found = [seen("job", job, (AUDIENCE,)) for job in jobs.values()]
+    return found + [seen("notification", note, (AUDIENCE,)) for note in notes], jobs
 
 
 def wait_until(look: Callable[[], Any], *, seconds: float, what: str) -> None:

@@ -22,10 +22,10 @@ SECONDS = 10.0  # for how long an order to the proxy may take
 class Proxy:
     """Passes bytes between who connects to ``port`` and ``target``, until it is told otherwise.
 
-    ``cut`` resets what is open. ``refuse`` also turns away what comes. ``mute`` holds bytes back, in both directions or
-    in one, and lets connections stand: a network that drops packets. ``lose_reply`` lets one request through and
-    resets its connection instead of answering. ``delay`` holds each packet up. ``heal`` ends all of these; what was
-    muted then flows on, as TCP would send it again.
+    ``cut`` resets what is open, ``cut_idle`` what has been silent for a while. ``refuse`` also turns away what comes.
+    ``mute`` holds bytes back, in both directions or in one, and lets connections stand: a network that drops packets.
+    ``lose_reply`` lets one request through and resets its connection instead of answering. ``delay`` holds each packet
+    up. ``heal`` ends all of these; what was muted then flows on, as TCP would send it again.
 
     ``opened`` counts the connections that came, ``sent`` the bytes by direction.
     """
@@ -55,6 +55,17 @@ class Proxy:
     def cut(self) -> None:
         """Reset every connection that is open; new ones are welcome."""
         self._in_loop(self._cut)
+
+    def cut_idle(self, seconds: float, chosen: Callable[[], bool] = lambda: True) -> int:
+        """Reset connections on which nothing came for so long, the ``chosen`` ones, as a pooler does; how many."""
+
+        def cut() -> int:
+            idle = [p for p in self._pairs if self._loop.time() - p.used >= seconds and chosen()]
+            for pair in idle:
+                pair.reset()
+            return len(idle)
+
+        return self._in_loop(cut)
 
     def refuse(self) -> None:
         """Reset every connection, and each one that comes."""
@@ -130,7 +141,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
-        pair = _Pair(writer)
+        pair = _Pair(writer, self._loop.time())
         self._pairs[pair] = None
         try:
             if not self._refusing:
@@ -158,6 +169,7 @@ class Proxy:
 
     async def _copy(self, way: Way, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            pair.used = self._loop.time()
             if self._delay:
                 await asyncio.sleep(self._delay)
             await self._flows[way].wait()
@@ -180,8 +192,9 @@ class Proxy:
 class _Pair:
     """A connection and the one that it goes on by."""
 
-    def __init__(self, front: asyncio.StreamWriter) -> None:
+    def __init__(self, front: asyncio.StreamWriter, now: float) -> None:
         self.front = front
+        self.used = now
         self.back: asyncio.StreamWriter | None = None
         self.lost: threading.Event | None = None
 

@@ -82,6 +82,23 @@ async def test_passes_and_cuts(peer: tuple[Peer, Proxy]) -> None:
     await wait_until(lambda: proxy.open == 0)
 
 
+async def test_cuts_what_is_idle(peer: tuple[Peer, Proxy]) -> None:
+    """A connection that has been silent is reset, one that has just been used is not; only those that are chosen."""
+    _, proxy = peer
+    idle, idle_end = await asyncio.open_connection("127.0.0.1", proxy.port)
+    assert await say(b"one\n", idle, idle_end) == b"one\n"
+    await asyncio.sleep(GRACE)
+    busy, busy_end = await asyncio.open_connection("127.0.0.1", proxy.port)
+    assert await say(b"two\n", busy, busy_end) == b"two\n"
+    assert proxy.cut_idle(0, lambda: False) == 0
+    assert proxy.cut_idle(GRACE) == 1
+    with pytest.raises(ConnectionError):
+        await say(b"three\n", idle, idle_end)
+    assert await say(b"four\n", busy, busy_end) == b"four\n"
+    for end in (idle_end, busy_end):
+        end.close()
+
+
 async def test_mute_and_heal(peer: tuple[Peer, Proxy]) -> None:
     """While it is mute nothing comes through and nothing ends; healed, everything comes, late."""
     it, proxy = peer

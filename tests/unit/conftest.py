@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -11,10 +10,10 @@ from milepost.engines import open_engine
 from tests.unit.world import World
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A hub that has started."""
-    engine = open_engine(f"sqlite:///{tmp_path}/hub.db")
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+async def world(request: pytest.FixtureRequest, new_store: Callable[[str], str]) -> AsyncIterator[World]:
+    """A hub that has started, on each engine."""
+    engine = open_engine(new_store(request.param))
     made = World(engine)
     await made.hub.start()
     yield made

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 from milepost.engine import Engine
 
+T = TypeVar("T")
+
 
 class Gated:
-    """The engine as the hub has it: each read waits for its turn, then for its answer to be let through."""
+    """The engine as the hub has it: each read waits for its turn, then for its answer to be let through.
+
+    ``asking`` counts those that are with the engine just now: not in the machine's hand.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.open = False
+        self.asking = 0
         self.waiting: list[asyncio.Future[None]] = []
         self.hint_queues: list[asyncio.Queue[str | None]] = []
 
@@ -28,27 +34,35 @@ class Gated:
             self.waiting.append(gate)
             await gate
 
+    async def _ask(self, question: Awaitable[T]) -> T:
+        self.asking += 1
+        try:
+            return await question
+        finally:
+            self.asking -= 1
+
     async def changes(self, *args: Any, **named: Any) -> Any:
         """See ``Engine.changes``."""
         await self._turn()
-        answer = await self._engine.changes(*args, **{**named, "limit": 4})  # so that a resume has several pages
+        pages = {**named, "limit": 4}  # so that a resume has several
+        answer = await self._ask(self._engine.changes(*args, **pages))
         await self._turn()
         return answer
 
     async def count(self, *args: Any) -> Any:
         """See ``Engine.count``."""
         await self._turn()
-        return await self._engine.count(*args)
+        return await self._ask(self._engine.count(*args))
 
     async def get(self, *args: Any) -> Any:
         """See ``Engine.get``."""
         await self._turn()
-        return await self._engine.get(*args)
+        return await self._ask(self._engine.get(*args))
 
     async def heads(self, *args: Any) -> Any:
         """See ``Engine.heads``."""
         await self._turn()
-        return await self._engine.heads(*args)
+        return await self._ask(self._engine.heads(*args))
 
     @contextlib.asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[str | None]]:

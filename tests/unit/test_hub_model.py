@@ -116,7 +116,7 @@ class HubMachine(RuleBasedStateMachine):
         self.loop.time = lambda: self.time  # type: ignore[method-assign] # no timer goes off by itself
         shm = Path("/dev/shm")  # noqa: S108 - faster than a disk, where there is one
         self.folder = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-        self.engine = open_engine(f"sqlite:///{self.folder}/m.db")
+        self.engine = open_engine(self.empty_store())
         self.gated = Gated(self.engine)
         self.clock = FakeClock()
         self.ledger = Ledger(self.engine, now=self.clock, notification_retention=RETENTION)
@@ -128,6 +128,10 @@ class HubMachine(RuleBasedStateMachine):
         self.owed_hints = 0
         self.hub = self.run(self._hub())
 
+    def empty_store(self) -> str:
+        """The URL of a store without a document."""
+        return f"sqlite:///{self.folder}/m.db"
+
     async def _hub(self) -> Hub:
         hub = Hub(self.gated, SEAL, heartbeat_seconds=3600, max_stream_seconds=36000, now=self.clock)
         await hub.start()
@@ -138,8 +142,10 @@ class HubMachine(RuleBasedStateMachine):
 
         async def all_of_it() -> T:
             done = await work
-            for _ in range(25):
+            turns = 0
+            while turns < 25:
                 await asyncio.sleep(0)
+                turns = 0 if self.gated.asking else turns + 1
             return done
 
         return self.loop.run_until_complete(all_of_it())
@@ -457,10 +463,15 @@ class HubMachine(RuleBasedStateMachine):
         await self.engine.close()
 
 
+def run_of(examples: int) -> settings:
+    """So many runs of the machine."""
+    return settings(
+        max_examples=examples,
+        stateful_step_count=80,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
 TestHub = HubMachine.TestCase
-TestHub.settings = settings(
-    max_examples=200,
-    stateful_step_count=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+TestHub.settings = run_of(200)

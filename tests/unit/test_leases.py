@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,11 +70,11 @@ class World:
         return (await self.job(job_id)).state
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A fresh store at noon."""
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+async def world(request: pytest.FixtureRequest, new_store: Callable[[str], str]) -> AsyncIterator[World]:
+    """A fresh store of each engine at noon."""
     wall, steady = FakeClock(NOON), FakeClock(5.0)
-    engine = open_engine(f"sqlite:///{tmp_path}/leases.db")
+    engine = open_engine(new_store(request.param))
     ledger = Ledger(engine, policy=POLICY, now=wall)
     world = World(wall, steady, engine, ledger, Leases(ledger, engine, POLICY, wall, steady))
     yield world
