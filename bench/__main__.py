@@ -26,6 +26,7 @@ SCENARIOS: Final = (
     "publish",
     "changes",
     "engine",
+    "engines",
     "browser",
 )
 BY_NAME: Final = ("profile", "compression", "soak")  # explains; was decided; takes ten minutes
@@ -52,7 +53,8 @@ def main() -> None:
         found += [goal for table in tables for goal in table.goals]
         print("".join(f"{table}\n\n" for table in tables), flush=True)
         if chosen.markdown:
-            report.put(chosen.markdown, name, "\n\n".join(table.markdown() for table in tables))
+            for page in report.pages(chosen.markdown, name):
+                report.put(page, name, "\n\n".join(table.markdown() for table in tables))
             for table in tables:
                 if table.plot:
                     picture, svg = table.plot

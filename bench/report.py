@@ -109,6 +109,12 @@ def goals(found: Sequence[Goal]) -> Table:
     return Table("Goals", ("goal", "", "found", ""), [goal.row for goal in found])
 
 
+def pages(page: Path, name: str) -> list[Path]:
+    """The page, and those beside it that have a place for the figures of that name too."""
+    beside = [other for other in sorted(page.parent.glob("*.md")) if BLOCK.format(name) in other.read_text()]
+    return [page, *(other for other in beside if not other.samefile(page))]
+
+
 def put(page: Path, name: str, text: str) -> None:
     """Write ``text`` between the page's comments of that name. Raises ValueError where it has none."""
     before, found, rest = page.read_text().partition(BLOCK.format(name))
