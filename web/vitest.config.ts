@@ -16,7 +16,17 @@ declare module 'vitest/browser' {
 export default defineConfig({
   // A dependency found in the middle of a run would reload the page under the tests.
   optimizeDeps: {
-    include: ['axe-core', 'fast-check', 'eventsource-parser', 'eventsource-encoder'],
+    include: [
+      'axe-core',
+      'fast-check',
+      'eventsource-parser',
+      'eventsource-encoder',
+      'notyf',
+      'react',
+      'react-dom/client',
+      'react-hot-toast',
+      'sonner',
+    ],
   },
   test: {
     include: ['test/**/*.test.ts'],

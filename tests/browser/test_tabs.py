@@ -215,6 +215,7 @@ def test_signing_out_in_one_tab(proxy: FaultProxy, visit: Visit) -> None:
     """
     visitor = visit(proxy.url, options={"timing": TIMING})
     tabs = Tabs(visitor, 3)
+    visitor.page.bring_to_front()  # a page behind another one draws no frames
     visitor.generate("letter")
     for tab in tabs.open:
         expect(tab.locator(".milepost-badge")).to_have_text("1")

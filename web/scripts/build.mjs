@@ -8,6 +8,17 @@ const web = fileURLToPath(new URL('..', import.meta.url));
 const dist = `${web}dist`;
 const served = fileURLToPath(new URL('../../src/milepost/server/static', import.meta.url));
 
+/** What the package exports, each a file of its own; what several of them need they have together. */
+const ENTRIES = {
+  index: 'src/index.ts',
+  ...Object.fromEntries(
+    ['share', 'ui', 'htmx', 'legacy', 'notyf', 'sonner', 'react-hot-toast'].map((name) => [
+      name,
+      `src/${name}/index.ts`,
+    ]),
+  ),
+};
+
 const bundle = (entry, fileName, format) =>
   build({
     root: web,
@@ -17,24 +28,21 @@ const bundle = (entry, fileName, format) =>
       outDir: dist,
       emptyOutDir: false,
       target: 'es2022',
-      minify: format === 'iife' || fileName.endsWith('.mjs'),
-      sourcemap: format === 'es' && !fileName.endsWith('.mjs'),
+      minify: entry !== ENTRIES,
+      sourcemap: entry === ENTRIES,
       // The minifier writes the value of a `const` where it is used, not that of a `var`.
-      rolldownOptions: { output: { topLevelVar: false } },
-      lib: { entry, formats: [format], name: 'Milepost', fileName: () => fileName },
+      rolldownOptions: { output: { topLevelVar: false, chunkFileNames: 'shared/[name].js' } },
+      lib: { entry, formats: [format], name: 'Milepost', fileName },
     },
   });
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-await bundle('src/index.ts', 'index.js', 'es');
-await bundle('src/share/index.ts', 'share.js', 'es');
-await bundle('src/ui/index.ts', 'ui.js', 'es');
-await bundle('src/legacy/index.ts', 'legacy.js', 'es');
-await bundle('src/browser.ts', 'milepost.js', 'iife');
-await bundle('src/browser.ts', 'milepost.mjs', 'es');
-const sheets = ['base', 'toasts', 'inbox', 'motion'].map((name) =>
-  readFile(`${web}src/ui/${name}.css`, 'utf8'),
+await bundle(ENTRIES, (_, name) => `${name}.js`, 'es');
+await bundle('src/browser.ts', () => 'milepost.js', 'iife');
+await bundle('src/browser.ts', () => 'milepost.mjs', 'es');
+const sheets = ['ui/base', 'ui/toasts', 'ui/inbox', 'ui/motion', 'notyf/notyf'].map((name) =>
+  readFile(`${web}src/${name}.css`, 'utf8'),
 );
 await writeFile(`${dist}/milepost.css`, (await Promise.all(sheets)).join('\n'));
 execFileSync('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: web, stdio: 'inherit' });

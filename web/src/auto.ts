@@ -1,9 +1,9 @@
 import { createClient } from './core/client.ts';
 import type { Client } from './core/types.ts';
+import { attachDomEvents } from './htmx/index.ts';
 import { shareTabs } from './share/index.ts';
 import { attachBell } from './ui/bell.ts';
 import { attachConnection } from './ui/connection.ts';
-import { attachDomEvents } from './ui/dom-events.ts';
 import { attachToasts } from './ui/toasts.ts';
 
 /**

@@ -1,6 +1,5 @@
 export { attachBell, type BellOptions } from './bell.ts';
 export { attachConnection, type ConnectionOptions } from './connection.ts';
-export { attachDomEvents, type DomEventOptions } from './dom-events.ts';
 export { domToasts } from './dom-toasts.ts';
 export type { Labels } from './labels.ts';
 export type { ToastHost, ToastModel, ToastRenderer, Toasts, Tone } from './renderer.ts';

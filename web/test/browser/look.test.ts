@@ -1,120 +1,123 @@
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { commands, page } from 'vitest/browser';
 import { attachBell, attachToasts } from '../../src/ui/index.ts';
 import { violations } from '../fixture/axe.ts';
+import { LOOKS } from '../fixture/looks.ts';
 import { room, until } from '../fixture/room.ts';
 import { clean, styled } from '../fixture/style.ts';
 
-const toasts = () => [...document.querySelectorAll<HTMLElement>('.milepost-toast')];
-const find = (selector: string) => document.querySelector(selector) as HTMLElement;
-const none = { reducedMotion: null, forcedColors: null, colorScheme: null } as const;
+describe.each(LOOKS)('$name', ({ renderer, card }) => {
+  const toasts = () => [...document.querySelectorAll<HTMLElement>(card)];
+  const find = (selector: string) => document.querySelector(selector) as HTMLElement;
+  const none = { reducedMotion: null, forcedColors: null, colorScheme: null } as const;
 
-beforeEach(async () => {
-  clean();
-  styled();
-  await page.viewport(1000, 700);
-});
-afterEach(async () => {
-  await commands.emulate(none);
-  await page.viewport(414, 896);
-});
+  beforeEach(async () => {
+    clean();
+    styled();
+    await page.viewport(1000, 700);
+  });
+  afterEach(async () => {
+    await commands.emulate(none);
+    await page.viewport(414, 896);
+  });
 
-/** A page with an open inbox and a toast of every tone. */
-async function full() {
-  const { client: make, ...server } = room();
-  const client = make({ timing: { backoff: [10] } });
-  const place = document.createElement('div');
-  document.body.append(place);
-  const level = ['info', 'warning', 'error', 'success'];
-  for (const [n, l] of level.entries())
-    await server.do({
-      notify: { id: l, title: `A ${l}`, text: `Text ${n}`, level: l, href: '/x' },
-    });
-  for (const id of 'abc') client.job(id).track();
-  const error = {
-    code: 'TEMPLATE_ERROR',
-    message: 'a_name_that_is_far_too_long_to_fit_'.repeat(4),
-  };
-  await server.do(
-    { put: { id: 'a', title: 'Known', state: 'running', current: 3, total: 9, eta_seconds: 9 } },
-    { put: { id: 'b', title: 'Unknown', state: 'running', current: 3, total: null } },
-    { put: { id: 'c', title: 'Broken', state: 'failed', error } },
-  );
-  onTestFinished(attachToasts(client));
-  onTestFinished(attachBell(client, place));
-  client.start();
-  await until(() => toasts().length === 3);
-  find('.milepost-bell').click();
-  await until(() => document.querySelectorAll('.milepost-inbox-list > li').length === 4);
-  return { client, server };
-}
-
-test('with less motion nothing moves, and what is closed leaves at once', async () => {
-  await commands.emulate({ reducedMotion: 'reduce' });
-  await full();
-  expect(document.getAnimations()).toEqual([]);
-  document.querySelector<HTMLElement>('[aria-label="Dismiss Known"]')?.click();
-  expect(toasts()).toHaveLength(2);
-  expect(await violations()).toEqual([]);
-});
-
-test('with forced colours every toast has an edge, a mark and a visible bar', async () => {
-  await commands.emulate({ forcedColors: 'active' });
-  await full();
-  for (const toast of toasts()) {
-    expect(getComputedStyle(toast).borderStyle).toBe('solid');
-    const glyph = toast.querySelector('.milepost-close path') as Element;
-    expect(getComputedStyle(glyph).stroke).not.toBe('none');
+  /** A page with an open inbox and a toast of every tone. */
+  async function full() {
+    const { client: make, ...server } = room();
+    const client = make({ timing: { backoff: [10] } });
+    const place = document.createElement('div');
+    document.body.append(place);
+    const level = ['info', 'warning', 'error', 'success'];
+    for (const [n, l] of level.entries())
+      await server.do({
+        notify: { id: l, title: `A ${l}`, text: `Text ${n}`, level: l, href: '/x' },
+      });
+    for (const id of 'abc') client.job(id).track();
+    const error = {
+      code: 'TEMPLATE_ERROR',
+      message: 'a_name_that_is_far_too_long_to_fit_'.repeat(4),
+    };
+    await server.do(
+      { put: { id: 'a', title: 'Known', state: 'running', current: 3, total: 9, eta_seconds: 9 } },
+      { put: { id: 'b', title: 'Unknown', state: 'running', current: 3, total: null } },
+      { put: { id: 'c', title: 'Broken', state: 'failed', error } },
+    );
+    onTestFinished(attachToasts(client, { renderer: renderer() }));
+    onTestFinished(attachBell(client, place));
+    client.start();
+    await until(() => toasts().length === 3);
+    find('.milepost-bell').click();
+    await until(() => document.querySelectorAll('.milepost-inbox-list > li').length === 4);
+    return { client, server };
   }
-  for (const bar of document.querySelectorAll('progress'))
-    expect(getComputedStyle(bar).borderStyle).toBe('solid');
-  expect(await violations()).toEqual([]);
-});
 
-test('at 320 pixels, and with text twice as large, nothing sticks out and nothing scrolls sideways', async () => {
-  await page.viewport(320, 640);
-  await full();
-  for (const size of ['100%', '200%']) {
-    document.documentElement.style.fontSize = size;
-    dispatchEvent(new Event('resize'));
-    expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(320);
-    for (const box of [...toasts(), find('.milepost-inbox')]) {
-      const { left, right } = box.getBoundingClientRect();
-      expect(left).toBeGreaterThanOrEqual(0);
-      expect(right).toBeLessThanOrEqual(320);
-      expect(box.scrollWidth).toBeLessThanOrEqual(box.clientWidth + 1);
+  test('with less motion nothing moves, and what is closed leaves at once', async () => {
+    await commands.emulate({ reducedMotion: 'reduce' });
+    await full();
+    expect(document.getAnimations()).toEqual([]);
+    document.querySelector<HTMLElement>('[aria-label="Dismiss Known"]')?.click();
+    expect(toasts()).toHaveLength(2);
+    expect(await violations()).toEqual([]);
+  });
+
+  test('with forced colours every toast has an edge, a mark and a visible bar', async () => {
+    await commands.emulate({ forcedColors: 'active' });
+    await full();
+    for (const toast of toasts()) {
+      expect(getComputedStyle(toast).borderStyle).toBe('solid');
+      const glyph = toast.querySelector('.milepost-close path') as Element;
+      expect(getComputedStyle(glyph).stroke).not.toBe('none');
     }
-  }
-  document.documentElement.style.fontSize = '';
-  expect(await violations()).toEqual([]);
-});
+    for (const bar of document.querySelectorAll('progress'))
+      expect(getComputedStyle(bar).borderStyle).toBe('solid');
+    expect(await violations()).toEqual([]);
+  });
 
-test('in a right-to-left page everything is mirrored', async () => {
-  await full();
-  const middle = () => {
-    const { left, right } = (toasts()[0] as HTMLElement).getBoundingClientRect();
-    return (left + right) / 2;
-  };
-  expect(middle()).toBeGreaterThan(innerWidth / 2);
-  document.documentElement.dir = 'rtl';
-  onTestFinished(() => document.documentElement.removeAttribute('dir'));
-  expect(middle()).toBeLessThan(innerWidth / 2);
-  const toast = toasts()[0] as HTMLElement;
-  const x = (selector: string) => toast.querySelector(selector)?.getBoundingClientRect().x ?? 0;
-  expect(x('.milepost-close')).toBeLessThan(x('.milepost-mark'));
-});
+  test('at 320 pixels, and with text twice as large, nothing sticks out and nothing scrolls sideways', async () => {
+    await page.viewport(320, 640);
+    await full();
+    for (const size of ['100%', '200%']) {
+      document.documentElement.style.fontSize = size;
+      dispatchEvent(new Event('resize'));
+      expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(320);
+      for (const box of [...toasts(), find('.milepost-inbox')]) {
+        const { left, right } = box.getBoundingClientRect();
+        expect(left).toBeGreaterThanOrEqual(0);
+        expect(right).toBeLessThanOrEqual(320);
+        expect(box.scrollWidth).toBeLessThanOrEqual(box.clientWidth + 1);
+      }
+    }
+    document.documentElement.style.fontSize = '';
+    expect(await violations()).toEqual([]);
+  });
 
-test('a page’s own plain rules do not take the pieces apart', async () => {
-  const style = document.createElement('style');
-  style.textContent = `
+  test('in a right-to-left page everything is mirrored', async () => {
+    await full();
+    const middle = () => {
+      const { left, right } = (toasts()[0] as HTMLElement).getBoundingClientRect();
+      return (left + right) / 2;
+    };
+    expect(middle()).toBeGreaterThan(innerWidth / 2);
+    document.documentElement.dir = 'rtl';
+    onTestFinished(() => document.documentElement.removeAttribute('dir'));
+    expect(middle()).toBeLessThan(innerWidth / 2);
+    const toast = toasts()[0] as HTMLElement;
+    const x = (selector: string) => toast.querySelector(selector)?.getBoundingClientRect().x ?? 0;
+    expect(x('.milepost-close')).toBeLessThan(x('.milepost-mark'));
+  });
+
+  test('a page’s own plain rules do not take the pieces apart', async () => {
+    const style = document.createElement('style');
+    style.textContent = `
     div, section, li, span { display: flex; } p { margin: 3em; } ul { padding: 5em; list-style: disc; }
     button { background: red; border: 9px solid; } a { text-decoration: line-through; }`;
-  document.head.prepend(style);
-  onTestFinished(() => style.remove());
-  await full();
-  const box = find('.milepost-inbox').getBoundingClientRect();
-  for (const row of document.querySelectorAll('.milepost-inbox-list > li'))
-    expect(row.getBoundingClientRect().width).toBeGreaterThan(box.width - 4);
-  expect(getComputedStyle(find('.milepost-close')).borderStyle).toBe('none');
-  expect(getComputedStyle(find('.milepost-toast .milepost-title')).margin).toBe('0px');
+    document.head.prepend(style);
+    onTestFinished(() => style.remove());
+    await full();
+    const box = find('.milepost-inbox').getBoundingClientRect();
+    for (const row of document.querySelectorAll('.milepost-inbox-list > li'))
+      expect(row.getBoundingClientRect().width).toBeGreaterThan(box.width - 4);
+    expect(getComputedStyle(find('.milepost-close')).borderStyle).toBe('none');
+    expect(getComputedStyle(find(`${card} .milepost-title`)).margin).toBe('0px');
+  });
 });

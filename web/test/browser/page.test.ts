@@ -1,7 +1,8 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { auto } from '../../src/auto.ts';
 import type { Client } from '../../src/core/types.ts';
-import { attachConnection, attachDomEvents } from '../../src/ui/index.ts';
+import { attachDomEvents } from '../../src/htmx/index.ts';
+import { attachConnection } from '../../src/ui/index.ts';
 import { page, room, until } from '../fixture/room.ts';
 import { clean, styled } from '../fixture/style.ts';
 
@@ -46,6 +47,59 @@ test('every fresh notification is window events, with the link that the page’s
     ...['notification:created', 'document:activity', 'job:activity'],
   ]);
   expect(heard[1]?.[1]).toMatchObject({ id: '4', context: both });
+});
+
+test('what shows a document or a job is told to read itself again, once for many', async () => {
+  clean();
+  const { client: make, ...server } = room();
+  const client = make({ timing: quick });
+  onTestFinished(attachDomEvents(client));
+  const odd = 'a"]:x\\b';
+  const heard: string[] = [];
+  for (const [name, ...attributes] of [
+    ['one', 'data-document-detail', `data-document-id=${odd}`],
+    ['other', 'data-document-detail', 'data-document-id=other'],
+    ['job', 'data-job-detail', 'data-job-id=j1'],
+    ['documents', 'data-documents-page'],
+    ['jobs', 'data-jobs-page'],
+  ] as const) {
+    const element = document.createElement('div');
+    for (const attribute of attributes) {
+      const [key = '', value = ''] = attribute.split(/=(.*)/s);
+      element.setAttribute(key, value);
+    }
+    document.body.append(element);
+    for (const type of ['refreshDocument', 'refreshDocuments', 'refreshJob', 'refreshJobs'])
+      element.addEventListener(type, () => heard.push(`${name} ${type}`));
+  }
+  // They bubble, so that a page can listen once.
+  let bubbled = 0;
+  const count = () => bubbled++;
+  document.addEventListener('refreshJobs', count);
+  onTestFinished(() => document.removeEventListener('refreshJobs', count));
+  client.start();
+  await until(() => client.notifications.getSnapshot().status === 'ready');
+  await server.do(
+    { notify: { id: '1', text: 'x', context: { document_id: odd } } },
+    { notify: { id: '2', text: 'y', context: { document_id: odd } } },
+  );
+  await until(() => heard.length === 3);
+  expect(heard.sort()).toEqual([
+    'documents refreshDocuments',
+    'jobs refreshJobs',
+    'one refreshDocument',
+  ]);
+  expect(bubbled).toBe(1);
+  heard.length = 0;
+  await server.do({ wipe: true });
+  await until(() => heard.length === 5);
+  expect(heard.sort()).toEqual([
+    'documents refreshDocuments',
+    'job refreshJob',
+    'jobs refreshJobs',
+    'one refreshDocument',
+    'other refreshDocument',
+  ]);
 });
 
 test('the notice is silent while all is well, names polling, and says when it reconnects', async () => {

@@ -1,0 +1,1 @@
+export { attachDomEvents, type DomEventOptions } from './events.ts';
