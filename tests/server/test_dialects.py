@@ -170,6 +170,17 @@ def test_the_list_of_product_c(me: Client) -> None:
     assert answer["unread"] == 0
 
 
+def test_within_a_second(me: Client) -> None:
+    """A notification is with its reader within a second of the moment in which its sender began to ask for it."""
+    with me.stream("/notifications/stream") as stream:
+        stream.until("connected")
+        for number in range(10):
+            begun = time.monotonic()
+            me.notify(id=f"n{number}")
+            assert stream.until("notification")[-1].json["id"] == f"n{number}"
+            assert time.monotonic() - begun < 1
+
+
 # --- news ------------------------------------------------------------------------------------------------------------
 
 
