@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.server.process import Server, refused, token
-from tests.server.sse_client import Stream
+from tests.server.sse_client import Parser, Stream
 
 APP = """
 import asyncio, os, sys
@@ -113,10 +113,18 @@ def test_the_rest_of_the_application(house: Server) -> None:
 
 
 def test_a_store_that_cannot_be_opened(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Mounted, a store that cannot be opened is 503 to whoever asks, and a problem document."""
+    """Mounted, a store that cannot be opened is 503 to whoever asks, and a problem document; a native EventSource is
+    told to come again.
+    """
     broken = Server(tmp_path_factory.mktemp("broken"), code=APP, engine="sqlite:////nowhere/at/all.db")
     try:
         broken.start()
         refused(broken.http.get("/live/api/jobs", headers={"x-user": "u1"}), 503, "engine_away")
+        native = {"accept": "text/event-stream"}
+        answer = broken.http.get("/live/api/stream", headers=native)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream"
+        (event,) = Parser().feed(answer.content)
+        assert event.retry is not None
     finally:
         broken.close()

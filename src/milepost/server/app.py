@@ -26,7 +26,7 @@ from milepost.server.api import router
 from milepost.server.front import Front
 from milepost.server.legacy import STREAMS
 from milepost.server.services import Authenticate, Services, services_of
-from milepost.server.streams import StreamEndpoint
+from milepost.server.streams import NATIVE, StreamEndpoint, come_again
 from milepost.settings import Settings
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -64,7 +64,9 @@ class Application:
             try:
                 await self.services.start()
             except MilepostError as error:  # out here nobody else would make an answer of it
-                await problems.response(error)(scope, receive, send)
+                native = (b"accept", NATIVE.encode()) in scope["headers"]
+                again = come_again(error, dialects.Dialect(), dialects.Reader("")) if native else None
+                await (again or problems.response(error))(scope, receive, send)
                 return
         await self.inner(scope, receive, send)
 

@@ -32,6 +32,7 @@ from milepost.subscriber import Subscriber
 
 HIGH_WATER: Final = 64 * 1024  # bytes that wait for a task that is sending; at this a subscriber lags
 MAX_JOBS: Final = 50
+NATIVE: Final = "text/event-stream"  # a browser's EventSource accepts just this
 NATIVE_RETRY_MS: Final = 2000
 HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
@@ -138,13 +139,13 @@ class StreamEndpoint:
         """Whether the stream may begin, with what it begins with read already; or what a native EventSource is told
         instead. Everybody else is told by what this raises.
         """
-        native = asked.headers.get("accept") == "text/event-stream"
+        native = asked.headers.get("accept") == NATIVE
         try:
             asker = await _asker(services, asked, asking)
         except Unavailable as error:  # of the keys, or of the tickets: whoever asks may well be allowed to
             if not native:
                 raise
-            return _refusal(error, self._unsettled(asked), Reader(""))
+            return come_again(error, self._unsettled(asked), Reader(""))
         identity = asker.identity
         if not services.settings.streams_allowed(identity.tenant, identity.user):
             if not native:
@@ -160,7 +161,7 @@ class StreamEndpoint:
             if not native:
                 raise
             speaks, reader = dialect or self._unsettled(asked), subscriber.reader(services.admission.streams_of)
-            return _refusal(error, speaks, reader)
+            return come_again(error, speaks, reader)
         if native and _is_over(subscriber, services):
             admitted.release(services.hub)
             return Response(status_code=204)
@@ -340,8 +341,8 @@ def _is_over(subscriber: Subscriber, services: Services) -> bool:
     return orjson.loads(job.body)["state"] in TERMINAL and after.revision >= job.revision
 
 
-def _refusal(error: MilepostError, dialect: dialects.Dialect, reader: Reader) -> Response:
-    """What a native EventSource understands: come again, and when."""
+def come_again(error: MilepostError, dialect: dialects.Dialect, reader: Reader) -> Response:
+    """What a native EventSource is told in the place of an error that passes."""
     if isinstance(error, NotFound):
         reason, retry_ms = "overloaded", NATIVE_RETRY_MS
     else:
