@@ -14,7 +14,8 @@ Mode = Literal["pass", "buffer", "mute", "slow", "stutter", "reorder", "compress
 
 _AWAY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy"
 _FORBIDDEN = (
-    b"HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\ncontent-length: 17\r\nconnection: close\r\n\r\n<p>Not this!</p>\n"
+    b"HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\n"
+    b"content-length: 16\r\nconnection: close\r\n\r\n<p>Not this!</p>"
 )
 _OLDER = 5
 _SLOW_BYTES = 64

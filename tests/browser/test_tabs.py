@@ -167,7 +167,11 @@ def test_a_frozen_leader(proxy: FaultProxy, visit: Visit, casefile: Casefile) ->
     tabs = Tabs(visitor, 3)
     frozen, shown = tabs.leader, tabs.followers[0]
     held: list[Route] = []
-    frozen.route("**/thaw", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    frozen.route("**/thaw", hold)
     # Until it is answered, this page does nothing else.
     frozen.evaluate(
         """() => {
