@@ -52,7 +52,7 @@ def test_a_place_is_given_back_exactly_once() -> None:
         first.release()
     assert (admission.streams, admission.streams_of(ANNA)) == (1, 1)
     second.release()
-    assert (admission.streams, admission._of_user, admission._of_tenant) == (0, {}, {})  # noqa: SLF001
+    assert (admission.streams, admission.users.streams, admission.tenants.streams) == (0, {}, {})
 
 
 @pytest.mark.parametrize(

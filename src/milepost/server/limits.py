@@ -4,8 +4,8 @@ Refused means ``Unavailable`` where the process is full and ``RateLimited`` wher
 its share; both carry a ``retry_after`` with jitter, so that those who were refused together do not return together.
 
 The rate is counted over a sliding minute in two dictionaries (the minute before counts in part). An attempt that is
-refused does not count, and one user's refused attempts take nothing from the tenant. Not promised: limits across
-processes; each counts its own.
+refused does not count, and one user's refused attempts take nothing from the tenant. What other processes count is
+added where they tell each other, see ``shares``; this door only looks it up.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from milepost.errors import RateLimited, Unavailable
 from milepost.model import Identity
@@ -27,6 +27,31 @@ MINUTE: Final = 60.0
 TENANT_SHARE: Final = 20  # a tenant's rate is this many times a user's
 FULL_SECONDS: Final = 5.0  # nobody knows when a stream will end: come back in 5 to 9 s
 MAX_COUNTED: Final = 65_536  # users, tenants or addresses counted in a minute; see ``Window``
+
+
+class Minutes(NamedTuple):
+    """How often one key occurred in a minute that began then, and in the one before."""
+
+    began: float  # on the clock of whoever looks
+    counted: int
+    before: int
+
+    def weight(self, now: float) -> float:
+        """How much of it lies within the last minute, if it was spread evenly."""
+        passed = (now - self.began) / MINUTE
+        if passed < 1:
+            return self.counted + self.before * (1 - max(0.0, passed))
+        return self.counted * max(0.0, 2 - passed)
+
+
+class Elsewhere(NamedTuple):
+    """What other processes count for one key: streams in all, and each one's connects."""
+
+    streams: int
+    connects: tuple[Minutes, ...]
+
+
+NOWHERE: Final = Elsewhere(0, ())
 
 
 class Window:
@@ -41,26 +66,65 @@ class Window:
         self._now: dict[Hashable, int] = {}
         self._before: dict[Hashable, int] = {}
 
-    def hit(self, key: Hashable, limit: int, now: float) -> float:
-        """Count one if that keeps within ``limit`` a minute: 0.0; else the seconds until it would."""
+    def hit(self, key: Hashable, limit: int, now: float, elsewhere: Sequence[Minutes] = ()) -> float:
+        """Count one if that keeps within ``limit`` a minute, those elsewhere included: 0.0; else the seconds until it
+        would.
+        """
         number, part = divmod(now, MINUTE)
         if number != self._number:
-            self._before = self._now if number == self._number + 1 else {}
-            self._now = {}
-            self._number = int(number)
+            self._turn(int(number))
         counted, before = self._now.get(key, 0), self._before.get(key, 0)
-        passed = part / MINUTE
-        if counted + 1 + before * (1 - passed) > limit:
-            return MINUTE * _minutes_to_wait(counted, before, limit, passed)
+        weight = counted + before * (1 - part / MINUTE)
+        if elsewhere:
+            weight += sum([minutes.weight(now) for minutes in elsewhere])
+        if weight + 1 > limit:
+            return _wait([Minutes(number * MINUTE, counted, before), *elsewhere], limit, now)
         if counted or len(self._now) < MAX_COUNTED:
             self._now[key] = counted + 1
         return 0.0
 
+    def minutes(self, key: Hashable, now: float) -> Minutes:
+        """What is counted for a key."""
+        number = int(now // MINUTE)
+        if number != self._number:
+            self._turn(number)
+        return Minutes(number * MINUTE, self._now.get(key, 0), self._before.get(key, 0))
 
-def _minutes_to_wait(counted: int, before: int, limit: int, passed: float) -> float:
-    if counted + 1 <= limit:  # the minute before still weighs too much
-        return max(0.0, 1 - (limit - 1 - counted) / before - passed)
-    return 1 - passed + max(0.0, 1 - (limit - 1) / counted)
+    def keys(self) -> set[Hashable]:
+        """All for which something is counted."""
+        return {*self._now, *self._before}
+
+    def _turn(self, number: int) -> None:
+        self._before = self._now if number == self._number + 1 else {}
+        self._now = {}
+        self._number = number
+
+
+def _wait(counted: Sequence[Minutes], limit: int, now: float) -> float:
+    """The seconds until one more keeps within the limit: all that is counted only ever weighs less."""
+    too_soon, enough = 0.0, 2 * MINUTE
+    for _ in range(28):  # to half a microsecond
+        middle = (too_soon + enough) / 2
+        if sum([minutes.weight(now + middle) for minutes in counted]) + 1 > limit:
+            too_soon = middle
+        else:
+            enough = middle
+    return enough
+
+
+class Tally:
+    """What is counted of one sort of party (users, tenants or addresses), here and elsewhere.
+
+    ``changed`` collects the keys whose counts have changed, where somebody wants to know; else it is None.
+    """
+
+    __slots__ = ("changed", "connects", "elsewhere", "streams")
+
+    def __init__(self) -> None:
+        self.streams: dict[Any, int] = {}
+        self.connects = Window()
+        self.elsewhere: dict[Any, Elsewhere] = {}
+        self.changed: set[Any] | None = None
 
 
 class Lease:
@@ -84,43 +148,43 @@ class Admission:
     """The door of one process. Use within one event loop."""
 
     def __init__(self, settings: Settings, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._now = now
-        self._streams = 0
-        self._of_user: dict[tuple[str, str], int] = {}
-        self._of_tenant: dict[str, int] = {}
-        self._user_rate = Window()
-        self._tenant_rate = Window()
-        self._address_rate = Window()
-
-    @property
-    def streams(self) -> int:
-        """Open streams of this process."""
-        return self._streams
+        self.settings = settings
+        self.now = now
+        self.streams = 0  # open ones of this process
+        self.users = Tally()  # by (tenant, user)
+        self.tenants = Tally()
+        self.addresses = Tally()
 
     def streams_of(self, identity: Identity) -> int:
         """Open streams of this user on this process."""
-        return self._of_user.get((identity.tenant, identity.user), 0)
+        return self.users.streams.get((identity.tenant, identity.user), 0)
 
     def connect(self, identity: Identity, address: str | None) -> Lease:
         """A place for one more stream. Raises ``Unavailable`` or ``RateLimited``; then nothing is held."""
-        if self._streams >= self._settings.max_streams:
+        if self.streams >= self.settings.max_streams:
             raise Unavailable(retry_after=_spread(FULL_SECONDS))
         tenant, who = identity.tenant, (identity.tenant, identity.user)
-        own = self._settings.of_tenant(tenant)
+        own = self.settings.of_tenant(tenant)
         self.attempt(address)
+        users, tenants = self.users, self.tenants
+        if users.changed is not None:
+            users.changed.add(who)
+        user_elsewhere, tenant_elsewhere = users.elsewhere.get(who, NOWHERE), tenants.elsewhere.get(tenant, NOWHERE)
         if own.connect_rate:
-            now = self._now()
-            _refuse_after(self._user_rate.hit(who, own.connect_rate, now))
-            _refuse_after(self._tenant_rate.hit(tenant, own.connect_rate * TENANT_SHARE, now))
-        of_user, of_tenant = self._of_user.get(who, 0), self._of_tenant.get(tenant, 0)
-        if own.max_streams_per_user is not None and of_user >= own.max_streams_per_user:
+            now = self.now()
+            _refuse_after(users.connects.hit(who, own.connect_rate, now, user_elsewhere.connects))
+            of_all = own.connect_rate * TENANT_SHARE
+            _refuse_after(tenants.connects.hit(tenant, of_all, now, tenant_elsewhere.connects))
+        of_user, of_tenant = users.streams.get(who, 0), tenants.streams.get(tenant, 0)
+        limit = own.max_streams_per_user
+        if limit is not None and of_user + user_elsewhere.streams >= limit:
             raise RateLimited("This user has too many open streams.", retry_after=_spread(FULL_SECONDS))
-        if own.max_streams_per_tenant is not None and of_tenant >= own.max_streams_per_tenant:
+        limit = own.max_streams_per_tenant
+        if limit is not None and of_tenant + tenant_elsewhere.streams >= limit:
             raise RateLimited("This tenant has too many open streams.", retry_after=_spread(FULL_SECONDS))
-        self._streams += 1
-        self._of_user[who] = of_user + 1
-        self._of_tenant[tenant] = of_tenant + 1
+        self.streams += 1
+        users.streams[who] = of_user + 1
+        tenants.streams[tenant] = of_tenant + 1
         return Lease(self, tenant, identity.user)
 
     def attempt(self, address: str | None) -> None:
@@ -128,15 +192,21 @@ class Admission:
 
         ``connect`` does this itself. Raises ``RateLimited``. An address that is none (a UNIX socket) is not counted.
         """
-        limit = self._settings.connect_rate
+        limit = self.settings.connect_rate
         network = _network(address) if limit and address else None
         if network is not None:
-            _refuse_after(self._address_rate.hit(network, limit, self._now()))
+            addresses = self.addresses
+            elsewhere = addresses.elsewhere.get(network, NOWHERE)
+            _refuse_after(addresses.connects.hit(network, limit, self.now(), elsewhere.connects))
+            if addresses.changed is not None:
+                addresses.changed.add(network)
 
     def _give_back(self, tenant: str, user: str) -> None:
-        self._streams -= 1
-        _decrease(self._of_user, (tenant, user))
-        _decrease(self._of_tenant, tenant)
+        self.streams -= 1
+        _decrease(self.users.streams, (tenant, user))
+        _decrease(self.tenants.streams, tenant)
+        if self.users.changed is not None:
+            self.users.changed.add((tenant, user))
 
 
 def _decrease(counts: dict[Key, int], key: Key) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from milepost.auth import Verifier
 from milepost.bridge import Bridge
-from milepost.engine import Engine, Write
+from milepost.engine import Engine, Reach, Write
 from milepost.engines import Family, WritesForOthers, open_engine
 from milepost.errors import Conflict
 from milepost.hub import Hub
@@ -21,6 +21,7 @@ from milepost.model import Identity
 from milepost.queries import Queries
 from milepost.server.limits import Admission
 from milepost.server.metrics import Metrics
+from milepost.server.shares import Exchange
 from milepost.server.siblings import Siblings
 from milepost.server.tickets import SYSTEM_TENANT, TicketOffice
 from milepost.settings import Settings
@@ -49,6 +50,7 @@ class Services:
         self.metrics = Metrics()
         self.siblings: Siblings | None = None
         self.family: Family | None = None
+        self.exchange: Exchange | None = None
         self.bridge: Bridge | None = None
         self.draining = False
         self._starting = asyncio.Lock()
@@ -66,6 +68,9 @@ class Services:
             if isinstance(engine, WritesForOthers):
                 await engine.receive()
             self.engine = self.metrics.measured(engine)
+            if engine.reach is Reach.NETWORK or (engine.reach is Reach.HOST and self.family is not None):
+                self.exchange = Exchange(self.admission, engine, self._process())
+                await self.exchange.start()
             self.tickets = TicketOffice(self.engine)
             self.seal = CursorSeal(await _seal_key(self.engine))
             self.ledger = Ledger(
@@ -91,6 +96,10 @@ class Services:
             self.metrics.watch(self.hub.stats, self.leases, self.bridge)
             self.started = True
 
+    def _process(self) -> str:
+        """A name that no other process has; one that takes another's place in a family has its name too."""
+        return secrets.token_hex(8) if self.family is None else f"{self.family.folder.name}.{self.family.number}"
+
     async def numbers(self) -> bytes:
         """What is counted, for Prometheus: of all processes of this server where there are several."""
         return self.metrics.render() if self.siblings is None else await self.siblings.render()
@@ -112,6 +121,8 @@ class Services:
         await self.leases.stop()
         await self.hub.stop()
         await self.ledger.close()
+        if self.exchange is not None:
+            await self.exchange.stop()
         if self._given is None:
             await self.engine.close()
 
