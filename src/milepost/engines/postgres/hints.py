@@ -119,15 +119,15 @@ class Listener:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(Unavailable, psycopg.Error):
-                self._session = await self._server.connect()
-                await self._listen(self._session)
-            if self._session is not None:
-                self.tell((None,))  # who looks now learns that the store is away, and can say so to its readers
+                async with in_time():
+                    session = self._session = await self._server.connect()
+                    await session.use(session.run(("LISTEN milepost", {}), ("LISTEN milepost_outbox", {})))
+                await self._listen(session)
+            self.tell((None,))  # who looks now learns that the store is away, and can say so to its readers
             self.let_go()
             await asyncio.sleep(random.uniform(*AGAIN_SECONDS))
 
     async def _listen(self, session: Session) -> None:
-        await session.use(session.run(("LISTEN milepost", {}), ("LISTEN milepost_outbox", {})))
         await self._look(session)
         self.tell((None,))
         while True:
