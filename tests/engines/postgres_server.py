@@ -100,10 +100,10 @@ class PostgresServer:
         """Make a standby the primary, on a timeline of its own."""
         self._run("pg_ctl", "-D", self.data, "-t", SECONDS, "-w", "promote")
 
-    def standby(self, folder: Path) -> PostgresServer:
-        """A standby of this server as it is now, not started yet."""
+    def standby(self, folder: Path, *, port: int | None = None) -> PostgresServer:
+        """A standby of this server as it is now, not started yet; it follows on, perhaps through a proxy."""
         other = PostgresServer(folder)
-        source = f"host=127.0.0.1 port={self.port} user=milepost"
+        source = f"host=127.0.0.1 port={port or self.port} user=milepost"
         self._run("pg_basebackup", "-d", source, "-D", other.data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
         return other
 

@@ -20,7 +20,7 @@ from milepost.model import Cursor
 from milepost.testing import wait_until
 from milepost.testing.documents import NOW, SECONDS, keys, read_on, revisions, start, write
 from tests.engines.redis_server import RedisServer, running_cluster, running_redis
-from tests.engines.traffic import BOUND, FOR_EVER, RECOVERED, Traffic, opened, until_it_works, verbs
+from tests.engines.traffic import BOUND, FOR_EVER, RECOVERED, Traffic, dice, opened, until_it_works, verbs
 from tests.faults.proxy import Proxy, proxy_to
 
 PERSISTENCE: dict[str, dict[str, Any]] = {
@@ -56,12 +56,10 @@ def url(proxy: Proxy, more: str = "") -> str:
 async def test_killed(tmp_path: Path, keeps: str) -> None:
     """Three kills at random points of the traffic: with a log nothing acknowledged is lost; without one every reader
     is told; everybody goes on within 5 s, and nothing is committed twice."""  # noqa: D209
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = dice()
     with running_redis(tmp_path, **PERSISTENCE[keeps]) as server:
         async with opened(server.url, server.url, server.url) as engines:
-            traffic = Traffic(engines[:2], engines[2], forgets=keeps == "none", seed=seed)
+            traffic = Traffic(engines[:2], engines[2], forgets=keeps == "none", seed=chance.randrange(2**32))
             async with traffic.running():
                 for n in range(1, 4):
                     await traffic.got_through()
@@ -77,11 +75,13 @@ async def test_killed(tmp_path: Path, keeps: str) -> None:
 async def test_flushed(server: RedisServer) -> None:
     """FLUSHALL under traffic, three times: the reader is told each time, also where the new history has long passed
     the revision that it had seen."""  # noqa: D209
+    chance = dice()
     async with opened(server.url, server.url) as (engine, reader):
-        traffic = Traffic([engine], reader, forgets=True)
+        traffic = Traffic([engine], reader, forgets=True, seed=chance.randrange(2**32))
         async with traffic.running():
             for n in range(1, 4):
                 await traffic.got_through()
+                await asyncio.sleep(chance.uniform(0, 0.2))
                 server.do("FLUSHALL")
                 await traffic.was_reset(n)
         traffic.check()
@@ -127,6 +127,45 @@ async def test_promoted_with_lag(tmp_path: Path) -> None:
                 assert await asyncio.wait_for(anext(hints), RECOVERED) is None
             page = await reader.changes("t", None, cursor, now=NOW)
             assert (page.reset, keys(page), page.cursor.revision) == ("epoch", ["kept"], 10)
+
+
+@pytest.mark.parametrize("durability", ["relaxed", "replicated"])
+async def test_promotions(tmp_path: Path, durability: str) -> None:
+    """Three times under traffic the primary is killed and its replica takes over. Where that one lagged everybody is
+    told and ends with the truth; ``replicated`` loses nothing that was acknowledged."""  # noqa: D209
+    chance = dice()
+    lags = durability == "relaxed"
+    settings = PERSISTENCE["none" if lags else "always"]
+    with ExitStack() as running:
+        primary = running.enter_context(running_redis(tmp_path / "0", **settings))
+        front = running.enter_context(proxy_to(primary.port))
+
+        async def attach(name: str) -> tuple[RedisServer, Proxy]:
+            replica = running.enter_context(running_redis(tmp_path / name, **settings))
+            between = running.enter_context(proxy_to(primary.port))
+            replica.do("REPLICAOF", "127.0.0.1", str(between.port))
+            await wait_until(lambda: replica.info("master_link_status") == "up")
+            return replica, between
+
+        replica, between = await attach("1")
+        async with opened(*[url(front, f"?durability={durability}")] * 3) as engines:
+            traffic = Traffic(engines[:2], engines[2], forgets=lags, seed=chance.randrange(2**32))
+            async with traffic.running():
+                for n in range(1, 4):
+                    await traffic.got_through()
+                    await asyncio.sleep(chance.uniform(0, 0.2))
+                    if lags:
+                        between.mute()
+                        await traffic.got_through()
+                    await asyncio.to_thread(primary.kill)
+                    replica.do("REPLICAOF", "NO", "ONE")
+                    front.target = replica.port
+                    front.cut()
+                    await traffic.was_reset(n)
+                    primary = replica
+                    replica, between = await attach(str(n + 1))
+                await traffic.got_through()
+            traffic.check()
 
 
 async def test_demoted_in_the_middle(tmp_path: Path) -> None:

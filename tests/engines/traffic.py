@@ -40,6 +40,13 @@ USERS: Final = ("a", "b")
 SEAL: Final = CursorSeal(b"k" * 32)
 
 
+def dice() -> random.Random:
+    """What decides on the moments of faults; its seed is printed."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
 @asynccontextmanager
 async def opened(*urls: str) -> AsyncIterator[list[Engine]]:
     """An engine for each URL."""

@@ -10,18 +10,11 @@ from contextlib import ExitStack
 import pytest
 
 from milepost.testing import wait_until
-from tests.engines.traffic import PATIENCE, Traffic, opened
+from tests.engines.traffic import PATIENCE, Traffic, dice, opened
 from tests.faults.conftest import Far, far_store
 
 SILENCES = (5.0, 30.0)
 LANES = 3  # stores of each engine that suffer side by side, each at moments of its own
-
-
-def dice() -> random.Random:
-    """What decides on the moments; its seed is printed."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 @pytest.fixture
