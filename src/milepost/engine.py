@@ -102,8 +102,7 @@ class Write:
     replaces: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Documents and the cursor that covers them, from one snapshot. ``more``: ask again after ``cursor``."""
 
     documents: list[Document]
@@ -112,8 +111,7 @@ class Page:
     reset: ResetReason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """How many documents of ``audience`` carry ``label`` and have an order above that of the document ``above``.
 
     ``above`` is a key; a document that does not exist, or is gone, counts as order 0. Gone documents do not count.
@@ -124,8 +122,7 @@ class Question:
     above: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """Answers in the order of the questions, and the cursor of the snapshot that they were counted in."""
 
     values: list[int]

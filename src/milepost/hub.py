@@ -21,7 +21,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from milepost import unread, wire
@@ -228,19 +227,25 @@ class Hub:
 
     async def _enter(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
         name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
-        tenant = self._tenants.setdefault(name, Tenant(name))
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            tenant = self._tenants[name] = Tenant(name)
         tenant.listeners[listener] = None  # keeps the tenant while the head is being read
-        try:
-            async with tenant.ready:
-                if tenant.position is None:
-                    tenant.position = (await self.engine.heads([name]))[0]
-        except BaseException:
-            self._leave(listener, name)
-            raise
+        if tenant.position is None:
+            try:
+                async with tenant.ready:
+                    if tenant.position is None:  # whoever waited for the first one finds it read
+                        tenant.position = (await self.engine.heads([name]))[0]
+            except BaseException:
+                self._leave(listener, name)
+                raise
         if tenant.task is None:
             tenant.task = self._spawn(self._follow(tenant))
         for topic in listener.topics:
-            tenant.topics.setdefault(topic, Topic()).add(listener)
+            members = tenant.topics.get(topic)
+            if members is None:
+                members = tenant.topics[topic] = Topic()
+            members.add(listener)
 
     def _leave(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
         name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
@@ -272,7 +277,7 @@ class Hub:
             subscriber.identity.tenant, audiences, since, now=self._now(), limit=PAGE, keys=keys
         )
         if since is not after and after is not None and after.epoch != page.cursor.epoch:
-            return replace(page, reset="epoch")
+            return page._replace(reset="epoch")
         return page
 
     async def _with_gone(self, subscriber: Subscriber, page: Page, sent: Cursor) -> Page:
@@ -283,9 +288,9 @@ class Hub:
             subscriber.identity.tenant, audiences, sent, now=self._now(), limit=ALL, keys=keys
         )
         if since.reset is not None:
-            return replace(page, reset=since.reset)
+            return page._replace(reset=since.reset)
         gone = [d for d in since.documents if d.gone and d.revision <= page.cursor.revision]  # later ones come later
-        return replace(page, documents=page.documents + gone)
+        return page._replace(documents=page.documents + gone)
 
     async def _catch_up(self, subscriber: Subscriber) -> None:
         """Read and write until there is no more and nothing was missed meanwhile."""

@@ -17,6 +17,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -164,8 +165,6 @@ class Settings(BaseSettings):
     tenants: dict[str, TenantSettings] = Field(default_factory=dict)
 
     _dev: bool = PrivateAttr(default=False)
-    _limits: dict[str, TenantSettings] = PrivateAttr(default_factory=dict)
-    _everybody: TenantSettings = PrivateAttr()
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -212,12 +211,16 @@ class Settings(BaseSettings):
             raise Invalid(f"{file}: {error}", field="config") from None
         return init_settings, env_settings, toml
 
-    def model_post_init(self, context: object, /) -> None:
-        """Settle once what each tenant has: it is asked for at every connect."""
-        super().model_post_init(context)
-        everybody = {name: getattr(self, name) for name in TenantSettings.model_fields if name != "dialect"}
-        self._everybody = TenantSettings(**everybody)
-        self._limits = {
+    # Asked for at every connect, and pydantic takes 3 us to look up an attribute of its own kind.
+    @cached_property
+    def _everybody(self) -> TenantSettings:
+        return TenantSettings(
+            **{name: getattr(self, name) for name in TenantSettings.model_fields if name != "dialect"}
+        )
+
+    @cached_property
+    def _limits(self) -> dict[str, TenantSettings]:
+        return {
             tenant: self._everybody.model_copy(update=own.model_dump(exclude_none=True))
             for tenant, own in self.tenants.items()
         }

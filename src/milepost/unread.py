@@ -52,5 +52,5 @@ async def _counted(
     out, values = {}, iter(counts.values)
     for user, mark, asked in zip(users, marks, questions, strict=True):
         count = inbox.unread([next(values) for _ in asked])
-        out[user] = Unread(count, inbox.load_inbox(user, mark).read_up_to, as_of)
+        out[user] = Unread(count, 0 if mark is None else inbox.load_inbox(user, mark).read_up_to, as_of)
     return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import Any, Final
 
 from milepost.engine import Document
@@ -16,6 +17,7 @@ from milepost.model import Cursor, dumps, to_rfc3339
 
 PROTOCOL: Final = 1
 MAX_CURSOR: Final = 64
+SEALED: Final = 256  # cursors whose text is remembered
 
 # Why a stream ends, told in ``stream_end``.
 END_REASONS: Final = (
@@ -41,8 +43,10 @@ class CursorSeal:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        # a page's cursor stands in several of its events, and is the same for all who are told of the same commit
+        self.encode = lru_cache(maxsize=SEALED)(self._encode)
 
-    def encode(self, tenant: str, cursor: Cursor) -> str:
+    def _encode(self, tenant: str, cursor: Cursor) -> str:
         """The cursor as text."""
         plain = f"{cursor.epoch}.{cursor.revision}"
         return f"{plain}.{self._seal(tenant, plain)}"

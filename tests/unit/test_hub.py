@@ -246,9 +246,9 @@ async def test_reset(world: World, reason: str) -> None:
     elif reason == "epoch":
         requested = SEAL.encode("default", Cursor("0" * 12, 1))
     elif reason == "ahead":
-        requested = SEAL.encode("default", replace(head, revision=99))
+        requested = SEAL.encode("default", head._replace(revision=99))
     else:
-        requested = SEAL.encode("default", replace(head, revision=1))
+        requested = SEAL.encode("default", head._replace(revision=1))
         await world.engine.prune(now=world.wall() + 100 * 86400)
         await world.engine.prune(now=world.wall() + 102 * 86400)
     reader = await world.live(requested=requested)

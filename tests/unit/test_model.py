@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -139,10 +139,11 @@ def test_an_id_is_not(text: object) -> None:
 @pytest.mark.parametrize("kind", [Cursor, Identity, Pace, Failure, Job, Notification])
 def test_values_do_not_change(kind: type) -> None:
     """A value is frozen, and has no room for other attributes."""
-    value = kind(**dict.fromkeys([field.name for field in fields(kind)], ()))
-    for field in fields(kind):
-        with pytest.raises(FrozenInstanceError):
-            setattr(value, field.name, "other")
+    names = getattr(kind, "_fields", None) or [field.name for field in fields(kind)]
+    value = kind(**dict.fromkeys(names, ()))
+    for name in names:
+        with pytest.raises(AttributeError):
+            setattr(value, name, "other")
     assert not hasattr(value, "__dict__")
 
 

@@ -84,8 +84,10 @@ class Entrance:
         self.services = services
         self._answered = answered
         self._endpoint = StreamEndpoint()
-        self._route = Route(PATH, self._endpoint)
+        self._scope = {"method": "GET", "path": PATH, "route": Route(PATH, self._endpoint)}
         self._waiting: list[tuple[Door, Asked]] = []
+        self._silent: dict[Door, float] = {}  # since when nothing has come, the oldest first
+        self._head: tuple[object, bytes] = None, b""
         self._config: Config
         self.state: ServerState
         self._app_state: dict[str, Any]
@@ -117,6 +119,27 @@ class Entrance:
             return None
         return Asked(*found, None, address)
 
+    def expect(self, door: Door) -> None:
+        """Cut the connection off where nothing comes. One timer for all: most wait for a millisecond."""
+        loop = asyncio.get_running_loop()
+        if not self._silent:
+            loop.call_later(REQUEST_SECONDS, self._cut_off)
+        self._silent[door] = loop.time()
+
+    def heard(self, door: Door) -> bool:
+        """Expect it no longer; whether it was expected."""
+        return self._silent.pop(door, None) is not None
+
+    def _cut_off(self) -> None:
+        loop = asyncio.get_running_loop()
+        for door, since in list(self._silent.items()):
+            left = since + REQUEST_SECONDS - loop.time()
+            if left > 0:
+                loop.call_later(left, self._cut_off)
+                return
+            del self._silent[door]
+            door.shutdown()
+
     def ask(self, door: Door, asked: Asked) -> None:
         """Have it answered soon, together with all that come in the same turn of the loop."""
         if not self._waiting:
@@ -143,34 +166,40 @@ class Entrance:
 
     async def _conversation(self, door: Door, asked: Asked) -> None:
         """One request and its answer. Raises nothing: others are answered after it."""
-        began, status = time.perf_counter(), 200
+        began = time.perf_counter()
         try:
             answer = await self._endpoint.admit(self.services, asked, self._asker(asked))
             if isinstance(answer, Admitted):
-                door.begin(self.services.hub, *answer, self._head())
+                door.begin(self.services.hub, *answer, self._response_head())
         except MilepostError as error:
             answer = problems.response(error)
         except Exception as error:  # noqa: BLE001 - as ``problems.Guard``
             answer = problems.unexpected(error)
         if isinstance(answer, Response):
-            status = answer.status_code
             door.refuse(answer, self.state.default_headers)
-        scope = {"method": "GET", "path": PATH, "route": self._route, "client": (asked.address, 0)}
-        self._answered(scope, status, time.perf_counter() - began)
+            scope = {**self._scope, "client": (asked.address, 0)}
+            self._answered(scope, answer.status_code, time.perf_counter() - began)
+        else:
+            self._answered(self._scope, 200, time.perf_counter() - began)
 
     async def _asker(self, asked: Asked) -> Asker:
         assert self.services.verifier is not None, "see takes()"
         return Asker(await self.services.verifier.authenticate(bearer(asked.headers["authorization"])))
 
-    def _head(self) -> bytes:
-        lines = [b"%b: %b\r\n" % each for each in (*self.state.default_headers, *HEADERS)]
-        return b"%b%btransfer-encoding: chunked\r\n\r\n" % (STATUS_LINE[200], b"".join(lines))
+    def _response_head(self) -> bytes:
+        default_headers = self.state.default_headers
+        made_of, head = self._head
+        if made_of is not default_headers:  # uvicorn makes others every second: they have the date
+            lines = [b"%b: %b\r\n" % each for each in (*default_headers, *HEADERS)]
+            head = b"%b%btransfer-encoding: chunked\r\n\r\n" % (STATUS_LINE[200], b"".join(lines))
+            self._head = default_headers, head
+        return head
 
 
 class Door(asyncio.Protocol):
     """One connection: silent, then uvicorn's or a stream's. As a stream's it is the subscriber's sink."""
 
-    __slots__ = ("_deadline", "_entrance", "_head", "_lease", "_paused", "_subscriber", "_transport", "_uvicorn")
+    __slots__ = ("_entrance", "_head", "_lease", "_paused", "_subscriber", "_transport", "_uvicorn")
 
     chunked = True
 
@@ -179,7 +208,6 @@ class Door(asyncio.Protocol):
         self._uvicorn: HandoffProtocol | None = None
         self._subscriber: Subscriber | None = None
         self._lease: Lease | None = None
-        self._deadline: asyncio.TimerHandle | None = None
         self._head = b""  # of the response, until the first write takes it along
         self._paused = False
 
@@ -189,15 +217,13 @@ class Door(asyncio.Protocol):
         """Who says nothing is cut off."""
         self._transport = transport
         self._entrance.state.connections.add(self)  # type: ignore[arg-type] # uvicorn calls ``shutdown`` of all of them
-        self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.close)
+        self._entrance.expect(self)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes decide whose the connection is. Nothing more is asked on a stream's."""
         if self._uvicorn is not None:
             self._uvicorn.data_received(data)
-        elif self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        elif self._entrance.heard(self):
             peer = self._transport.get_extra_info("peername")
             asked = self._entrance.takes(data, peer[0] if isinstance(peer, tuple) else None)
             if asked is not None:
@@ -227,8 +253,7 @@ class Door(asyncio.Protocol):
         if self._uvicorn is not None:
             self._uvicorn.connection_lost(exc)
             self._uvicorn = None
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._entrance.heard(self)
         self._entrance.state.connections.discard(self)
         if self._subscriber is not None and self._lease is not None:
             Admitted(self._subscriber, self._lease).release(self._entrance.services.hub)

@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import orjson
@@ -276,7 +275,7 @@ def _begin_at_head(subscriber: Subscriber, services: Services) -> None:
     assert subscriber.first is not None, "the stream was opened"
     page, _ = subscriber.first
     if subscriber.requested is None or subscriber.reset is not None or page.reset is not None:
-        subscriber.first = replace(page, documents=[], reset=None), None
+        subscriber.first = page._replace(documents=[], reset=None), None
         subscriber.reset = None
         subscriber.cursor = page.cursor
     if not subscriber.first[0].documents and not page.more:

@@ -27,6 +27,7 @@ EVERYBODY: Final = ""  # the audience in `place` of those who read the whole ten
 SEEN: Final = 1  # the terms that are no kind and labels
 OPEN: Final = 2
 END: Final = 2**62  # above every revision, order and number
+_RECENT: Final = frozenset({RECENT})
 
 Run = Callable[[str, Sequence[Any]], Iterable[Any]]
 
@@ -95,35 +96,34 @@ class Snapshot:
 class Tenant:
     """See ``Snapshot.tenant``; ``id`` is None before its first commit."""
 
-    __slots__ = ("_covers", "_readers", "_terms", "drawn_at", "epoch", "floor", "head", "id", "run")
+    __slots__ = ("_readers", "_terms", "cursor", "floor", "id", "run")
 
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
         self.id: int | None = None
-        self.head = self.floor = 0
-        self.drawn_at = -1e9
-        self._readers: dict[str, int | None] = {}
+        self.floor = 0
+        self._readers: dict[str, tuple[int | None, int]] = {}
         self._terms: dict[int, list[tuple[int, str, frozenset[str]]]] = {}
-        self._covers: dict[str, bool] = {}
         for row in run(SQL["tenant"], (name,)):
-            self.id, epoch, self.head, self.floor, self.drawn_at = row
-            self.epoch = sys.intern(epoch)  # every cursor holds it
+            self.id, epoch, head, self.floor, _ = row
+            # where its history ends: one object for all who share the snapshot
+            self.cursor = Cursor(sys.intern(epoch), head)
         if self.id is None:
             for (secret,) in run(SQL["secret"], ()):
-                self.epoch = epoch_of(secret, name)
-
-    @property
-    def cursor(self) -> Cursor:
-        """Where its history ends."""
-        return Cursor(self.epoch, self.head)
+                self.cursor = Cursor(epoch_of(secret, name), 0)
 
     def reader(self, audience: str) -> int | None:
         """The number of an audience; None for one that sees nothing."""
-        if audience not in self._readers:
-            self._readers[audience] = None
-            for (number,) in self.run(SQL["reader"], (self.id, audience)):
-                self._readers[audience] = number
-        return self._readers[audience]
+        return self._reader(audience)[0]
+
+    def _reader(self, audience: str) -> tuple[int | None, int]:
+        """The number of an audience, and whether anything is covered for it."""
+        known = self._readers.get(audience)
+        if known is None:
+            for row in self.run(SQL["audience"], (self.id, audience)):
+                known = self._readers[audience] = row
+        assert known is not None, "the statement has one row"
+        return known
 
     def terms(self, audience: str, labels: AbstractSet[str], kind: str | None = None) -> Iterator[tuple[int, int]]:
         """Where an audience's documents with these labels, of this or any kind, stand: (reader, term)."""
@@ -145,15 +145,18 @@ class Tenant:
 
     def covered(self, audiences: Sequence[str]) -> Callable[[Document], bool]:
         """Whether a document is covered for one of these audiences; readers of everything are never covered."""
-        for a in audiences:
-            if a not in self._covers:
-                self._covers[a] = bool(a) and any(self.run(SQL["any_cover"], (self.id, a)))
-        having = [a for a in audiences if self._covers[a]]
+        having = [a for a in audiences if a and self._reader(a)[1]]
+        if not having:
+            return _nothing
 
         def check(found: Document) -> bool:
             return any(any(self.run(SQL["covered"], (self.id, a, found.key))) for a in having)
 
         return check
+
+
+def _nothing(_: Document) -> bool:
+    return False
 
 
 def get(snapshot: Snapshot, tenant: str, keys: Sequence[str]) -> list[Document | None]:
@@ -224,7 +227,7 @@ def _walk(
     streams = [_orders(at.run, reader, term, bounds, step, oldest=oldest) for reader, term in places]
     merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=itemgetter(0), reverse=not oldest)
     taken: set[int] = set()
-    while chunk := [id_ for _, id_ in itertools.islice(merged, step)]:
+    while streams and (chunk := [id_ for _, id_ in itertools.islice(merged, step)]):
         ids = [id_ for id_ in dict.fromkeys(chunk) if id_ not in taken]
         taken.update(ids)
         found = {row[0]: document(row[1:]) for row in at.run(SQL["by_ids"], (orjson.dumps(ids).decode(),))}
@@ -264,20 +267,20 @@ def changes(
     if after is not None:
         if proven:
             reset = "ahead"
-        elif after.epoch != at.epoch:
+        elif after.epoch != at.cursor.epoch:
             reset = "epoch"
-        elif after.revision > at.head:
-            raise Ahead(at.epoch)
+        elif after.revision > at.cursor.revision:
+            raise Ahead(at.cursor.epoch)
         elif after.revision < at.floor:
             reset = "expired"
-        elif after.revision == at.head:
+        elif after.revision == at.cursor.revision:
             return Page([], after)
         elif keys is not None:
             return _keys_after(at, audiences, after, limit, keys)
         else:
             return _page(at, _after(at, readers, after.revision, limit + 1), limit)
-    found = _snapshot(at, readers, now, recent) if keys is None else _keys_now(at, audiences, keys)
     covered = at.covered(readers)
+    found = _snapshot(at, readers, now, recent, covered) if keys is None else _keys_now(at, audiences, keys)
     unique = {it.key: it for it in found if not covered(it)}
     return Page(sorted(unique.values(), key=attrgetter("revision")), at.cursor, reset=reset)
 
@@ -317,20 +320,21 @@ def _keys_now(at: Tenant, audiences: Sequence[str] | None, keys: Sequence[str]) 
 def _page(at: Tenant, found: list[Document], limit: int) -> Page:
     if len(found) <= limit:
         return Page(found, at.cursor)
-    return Page(found[:limit], Cursor(at.epoch, found[limit - 1].revision), more=True)
+    return Page(found[:limit], Cursor(at.cursor.epoch, found[limit - 1].revision), more=True)
 
 
 def _visible(it: Document, audiences: Sequence[str] | None) -> bool:
     return audiences is None or not set(audiences).isdisjoint(it.audiences)
 
 
-def _snapshot(at: Tenant, readers: Sequence[str], now: float, recent: int) -> Iterator[Document]:
+def _snapshot(
+    at: Tenant, readers: Sequence[str], now: float, recent: int, covered: Callable[[Document], bool]
+) -> Iterator[Document]:
     places: list[tuple[int, int]] = []
     for audience in readers:
         reader = at.reader(audience)
         if reader is not None:
             yield from map(document, at.run(SQL["open"], (reader, now)))
-            places += at.terms(audience, {RECENT})
-    covered = at.covered(readers)
+            places += at.terms(audience, _RECENT)
     others = _walk(at, places, (-END, END), recent, oldest=False)
     yield from itertools.islice((it for it in others if it.open_until <= now and not covered(it)), recent)

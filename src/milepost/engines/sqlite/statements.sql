@@ -220,8 +220,10 @@ SELECT d.id, d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d
     d.due_at, d.gone_at IS NOT NULL
 FROM json_each(?) j CROSS JOIN document d ON d.id = j.value;
 
--- any_cover: Whether anything is covered for an audience.
-SELECT 1 FROM cover WHERE tenant = ? AND audience = ? LIMIT 1;
+-- audience: The number of an audience, and whether anything is covered for it.
+SELECT
+    (SELECT id FROM reader WHERE tenant = ?1 AND audience = ?2),
+    EXISTS (SELECT 1 FROM cover WHERE tenant = ?1 AND audience = ?2);
 
 -- covered: Whether a key is covered for an audience.
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? AND covered = ?;
