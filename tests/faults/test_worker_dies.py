@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,10 +30,10 @@ with mp.job(sys.argv[3], title="A long one", owner="u7", total=1000000) as job:
 """
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Server]:
-    """A hub with a short lease."""
-    server = Server(tmp_path, lease_seconds=LEASE, grace_seconds=GRACE)
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+def hub(request: pytest.FixtureRequest, new_store: Callable[[str], str], tmp_path: Path) -> Iterator[Server]:
+    """A hub with a short lease, on each engine."""
+    server = Server(tmp_path, engine=new_store(request.param), lease_seconds=LEASE, grace_seconds=GRACE)
     server.start()
     yield server
     server.close()
