@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,11 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from milepost.errors import RateLimited
+from milepost.engines import open_engine
+from milepost.errors import RateLimited, Unavailable
 from milepost.model import Identity
 from milepost.server.limits import Admission, Lease, Tally
-from milepost.server.shares import AUDIENCE, LEASE_SECONDS, Shares
+from milepost.server.shares import AUDIENCE, LEASE_SECONDS, RENEW_SECONDS, Exchange, Shares
+from milepost.server.tickets import SYSTEM_TENANT
 from milepost.settings import Settings
+from milepost.testing import wait_until
 from tests.engines.reference import Tenant
 
 PER_USER: Final = 4
@@ -254,3 +258,88 @@ def test_however_a_user_is_spread(processes: int) -> None:
         for at, times in enumerate(spread):
             machine.connect(at, USERS[0], times)
         machine.agree()
+
+
+class Door:
+    """An admission, its exchange on a real engine, and a clock that the test moves."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.seconds = 1000.0
+        self.engine = open_engine(f"sqlite:///{path}/hub.db")
+        self.admission = Admission(
+            Settings.load(max_streams_per_user=2, connect_rate=0), now=lambda: self.seconds + len(name) * HOUR
+        )
+        self.exchange = Exchange(self.admission, self.engine, name)
+
+    def admits(self, who: Identity) -> bool:
+        """Whether a stream would be let in."""
+        try:
+            self.admission.connect(who, None).release()
+        except RateLimited:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End it as a server does."""
+        await self.exchange.stop()
+        await self.engine.close()
+
+
+@pytest.fixture
+async def doors(tmp_path: Path) -> AsyncIterator[tuple[Door, Door]]:
+    """Two of them on one store, and a user with two streams at the first."""
+    one, other = Door(tmp_path, "one"), Door(tmp_path, "other")
+    for _ in range(2):
+        one.admission.connect(USERS[0], None)
+    yield one, other
+    await one.close()
+    await other.close()
+
+
+@pytest.mark.anyio
+async def test_two_doors(doors: tuple[Door, Door]) -> None:
+    """Their tasks tell each other by themselves, and who stops takes back what it told."""
+    one, other = doors
+    assert other.admits(USERS[0])
+    await other.exchange.start()
+    await one.exchange.start()
+    await wait_until(lambda: not other.admits(USERS[0]))
+    assert other.admits(USERS[1])
+    await one.exchange.stop()
+    await wait_until(lambda: other.admits(USERS[0]))
+
+
+@pytest.mark.anyio
+async def test_a_store_that_is_away(doors: tuple[Door, Door]) -> None:
+    """What was told counts until its lease ends; then each door counts its own."""
+    one, other = doors
+    for _ in range(2):
+        await other.exchange.exchange()
+        await one.exchange.exchange()
+    assert not other.admits(USERS[0])
+    await other.engine.close()
+    other.seconds += LEASE_SECONDS - 1
+    with pytest.raises(Unavailable):
+        await other.exchange.exchange()
+    assert not other.admits(USERS[0])
+    other.seconds += 2
+    with pytest.raises(Unavailable):
+        await other.exchange.exchange()
+    assert other.admits(USERS[0])
+    assert not one.admits(USERS[0])
+
+
+@pytest.mark.anyio
+async def test_nothing_is_written_of_a_process_on_its_own(tmp_path: Path) -> None:
+    """Many users below their limits are no document; a process alone writes only that it lives."""
+    door = Door(tmp_path, "alone")
+    for n in range(1500):
+        door.admission.connect(Identity(f"u{n}"), f"192.0.2.{n % 250}")
+    await door.exchange.exchange()
+    door.seconds += RENEW_SECONDS + 1
+    await door.exchange.exchange()
+    stored = await door.engine.changes(SYSTEM_TENANT, None, None, now=0.0)
+    assert ([it.key for it in stored.documents], stored.cursor.revision) == (["share:alone/life"], 2)
+    await door.exchange.stop()
+    assert await door.engine.get(SYSTEM_TENANT, ["share:alone/life"]) == [None]
+    await door.engine.close()
