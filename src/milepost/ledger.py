@@ -224,7 +224,11 @@ class Ledger:
             if once is not None:
                 record = (await self.engine.get(tenant, [once.document_key(user)]))[0]
                 if record is not None:
-                    return once.replay(record)
+                    outcome = once.replay(record)
+                    # Why it is asked again may be that no replica confirmed it: a write behind it has to be confirmed,
+                    # or what is acknowledged now would be lost with this server.
+                    await self.engine.ping()
+                    return outcome
             async with self.progress.hold(tenant, job_ids) as hold:
                 draft = Draft(self._terms, identity, self.now(), hold.progress)
                 await steps(draft)

@@ -13,11 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from milepost.commands import Notify
 from milepost.engine import Engine
 from milepost.engines.postgres import PostgresEngine
 from milepost.engines.postgres.writer import Task, begin
 from milepost.errors import Unavailable
-from milepost.model import Cursor
+from milepost.idempotency import Once
+from milepost.ledger import Ledger
+from milepost.model import Cursor, Identity
 from milepost.testing import wait_until
 from milepost.testing.documents import NOW, SECONDS, keys, read_on, revisions, start, write, writing
 from tests.engines.postgres_server import PostgresServer, postgres
@@ -279,6 +282,29 @@ async def test_promoted_with_lag(mortal: PostgresServer, standby_folder: Path) -
             await asyncio.to_thread(standby.stop)
     finally:
         await asyncio.to_thread(mortal.start)
+
+
+async def test_nothing_unconfirmed_is_acknowledged_later(mortal: PostgresServer) -> None:
+    """A synchronous standby that is not there: a request is refused, and refused again under its idempotency key,
+    although it was carried out; when nobody has to confirm it any more, it is answered as it was the first time."""  # noqa: D209
+    async with opened(mortal.url(mortal.new_database())) as (engine,):
+        await engine.commit("t", [write("a")])
+        ledger, me = Ledger(engine), Identity("me", tenant="t", scopes=frozenset({"produce"}))
+        once = Once.of("key", "notify", b"")
+        mortal.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        mortal.execute("SELECT pg_reload_conf()")
+        try:
+            await wait_until(lambda: mortal.execute("SHOW synchronous_standby_names") == [("nobody",)])
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await ledger.notify(me, Notify(user="me", title="x"), once)
+        finally:
+            mortal.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            mortal.execute("SELECT pg_reload_conf()")
+        await until_it_works(lambda: ledger.notify(me, Notify(user="me", title="x"), once))
+        page = await engine.changes("t", ["user:me"], None, now=NOW)
+        assert revisions(page.documents) == [2]
+        await ledger.close()
 
 
 @pytest.mark.parametrize("replication", ["asynchronous", "synchronous"])

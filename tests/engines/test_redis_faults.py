@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import uvloop
 
+from milepost.commands import Notify
 from milepost.engine import Engine
 from milepost.errors import Unavailable
-from milepost.model import Cursor
+from milepost.idempotency import Once
+from milepost.ledger import Ledger
+from milepost.model import Cursor, Identity
 from milepost.testing import wait_until
 from milepost.testing.documents import NOW, SECONDS, keys, read_on, revisions, start, write
 from tests.engines.redis_server import RedisServer, running_cluster, running_redis
@@ -166,6 +169,24 @@ async def test_promotions(tmp_path: Path, durability: str) -> None:
                     replica, between = await attach(str(n + 1))
                 await traffic.got_through()
             traffic.check()
+
+
+async def test_nothing_unconfirmed_is_acknowledged_later(tmp_path: Path) -> None:
+    """``replicated`` without a replica: a request is refused, and refused again under its idempotency key, although it
+    was carried out; when a replica has it, it is answered as it was the first time."""  # noqa: D209
+    with running_redis(tmp_path / "a", **PERSISTENCE["always"]) as one:
+        async with opened(f"{one.url}?durability=replicated") as (engine,):
+            ledger, me = Ledger(engine), Identity("me", tenant="t", scopes=frozenset({"produce"}))
+            once = Once.of("key", "notify", b"")
+            for _ in range(2):
+                with pytest.raises(Unavailable, match="replica"):
+                    await ledger.notify(me, Notify(user="me", title="x"), once)
+            with running_redis(tmp_path / "b", **PERSISTENCE["always"]) as two:
+                two.do("REPLICAOF", "127.0.0.1", str(one.port))
+                await until_it_works(lambda: ledger.notify(me, Notify(user="me", title="x"), once))
+            page = await engine.changes("t", ["user:me"], None, now=NOW)
+            assert revisions(page.documents) == [1]
+            await ledger.close()
 
 
 async def test_demoted_in_the_middle(tmp_path: Path) -> None:

@@ -78,15 +78,22 @@ class Client:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    async def run(self, name: Name, keys: Sequence[bytes], *arguments: bytes, write: bool = False) -> Any:
-        """The answer of a script. Raises ``Unavailable`` where there is none within ``CALL_SECONDS``."""
+    async def run(
+        self, name: Name, keys: Sequence[bytes], *arguments: bytes, write: bool = False, confirm: bool = False
+    ) -> Any:
+        """The answer of a script. Raises ``Unavailable`` where there is none within ``CALL_SECONDS``.
+
+        ``confirm``: it writes, and so has to be kept as the durability says, together with all that was written before.
+        """
         fresh = secrets.token_hex(8).encode()
 
         def commands(shards: _Shards) -> list[Command]:
             channel = b"" if shards.sharded else self._address.channel
-            return [(b"EVALSHA", HASHES[name], b"%d" % len(keys), *keys, fresh, channel, *arguments)]
+            asked = (b"EVALSHA", HASHES[name], b"%d" % len(keys), *keys, fresh, channel, *arguments)
+            return [asked, *self._confirmation] if confirm else [asked]
 
-        (answer,) = await self._persist(keys[0], commands, write=write)
+        answer, *confirmed = await self._persist(keys[0], commands, write=write or confirm)
+        _see_confirmed(confirmed)
         return answer
 
     async def command(self, key: bytes, *command: bytes) -> Any:
@@ -108,7 +115,7 @@ class Client:
             self._shards = None
 
     async def ping(self) -> None:
-        """Write a key on every primary, and look at its terms again. Raises ``Unavailable``."""
+        """Write a key on every primary, as durably as a commit, and look at its terms again. Raises ``Unavailable``."""
         shards = await self.shards()
         left = set(shards.nodes)
         for number in itertools.count():
@@ -116,7 +123,7 @@ class Client:
             node = shards.node(key)
             if node in left:
                 left.discard(node)
-                await self.run("ping", [key], write=True)
+                await self.run("ping", [key], confirm=True)
                 deadline = self.loop.time() + CALL_SECONDS
                 try:
                     self._watch.look(
@@ -234,18 +241,20 @@ class Client:
             store = (
                 b"EVALSHA", HASHES["commit"], b"1", key, fresh, channel, name, now, self._writer, number, *arguments,
             )  # fmt: skip
-            if self._watch.durability == "replicated":
-                return [store, (b"WAIT", b"1", REPLICA_MILLISECONDS)]
-            return [store]
+            return [store, *self._confirmation]
 
         reply, *confirmed = await self._persist(key, commands, write=True)
         await self.hint(name)
-        if confirmed and confirmed[0] < 1:
-            raise away("no replica has confirmed the commit; it may be stored, or lost with this server")
+        _see_confirmed(confirmed)
         if reply.startswith(b"1 ") or b"\n1 " in reply:
             await self.register([tenant])  # its history begins, perhaps again
         answer: bytes = reply
         return answer
+
+    @property
+    def _confirmation(self) -> list[Command]:
+        """What goes behind a write, on its connection."""
+        return [(b"WAIT", b"1", REPLICA_MILLISECONDS)] if self._watch.durability == "replicated" else []
 
     async def hint(self, name: bytes) -> None:
         """Where channels stay on one shard of a cluster, tell there that a tenant grew. A lost hint is only late."""
@@ -280,6 +289,12 @@ class Client:
             await asyncio.wait(self._tasks)
         for link in self._links.values():
             await link.close()
+
+
+def _see_confirmed(replicas: Sequence[Any]) -> None:
+    """By the answer to ``_confirmation``. Raises ``Unavailable``."""
+    if replicas and replicas[0] < 1:
+        raise away("no replica has confirmed what was written; it may be stored, or lost with this server")
 
 
 def _named(primary: Sequence[Any], asked: Node) -> Node:
