@@ -64,6 +64,11 @@ class Delivery:
         self._stats.sent[event] += bool(data)
         return self._put(subscriber, data)
 
+    def last(self, subscriber: Subscriber, reason: str, retry_ms: int, now: float) -> None:
+        """Write why the stream ends, as far as its dialect says so."""
+        reader = subscriber.reader(self._stats.of_user)
+        self.write(subscriber, "stream_end", subscriber.dialect.stream_end(reader, reason, retry_ms, now=now))
+
     def _put(self, subscriber: Subscriber, data: bytes) -> bool:
         sink = subscriber.sink
         if not data or sink is None:

@@ -195,9 +195,7 @@ class Hub:
         if subscriber.state is State.CLOSED or subscriber.sink is None:
             self.close(subscriber)
             return
-        reader = subscriber.reader(self.stats.of_user)
-        last = subscriber.dialect.stream_end(reader, reason, retry_ms, now=self._now())
-        self.delivery.write(subscriber, "stream_end", last)
+        self.delivery.last(subscriber, reason, retry_ms, self._now())
         sink = subscriber.sink
         self.close(subscriber)
         sink.end()
@@ -476,10 +474,9 @@ class Hub:
     def _heartbeat(self, subscriber: Subscriber, beats: dict[object, bytes]) -> None:
         """Write a heartbeat; ``beats`` holds those already encoded in this turn of the wheel."""
         tenant = self._tenants[subscriber.identity.tenant]
-        position, seen = tenant.position, subscriber.cursor
+        position, seen, dialect = tenant.position, subscriber.cursor, subscriber.dialect
         # only the hub's position is true for everyone; whoever is ahead of it by its own read is told nothing
         tell = position is not None and seen is not None and position.revision >= seen.revision
-        dialect = subscriber.dialect
         connections = self.stats.of_user(subscriber.identity) if dialect.counts_connections else 0
         data = beats.get(key := (tenant, dialect, tell, connections))
         if data is None:
