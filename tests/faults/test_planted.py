@@ -85,6 +85,17 @@ def blamed(traffic: Traffic) -> set[str]:
     return {fault.partition(":")[0] for fault in traffic.faults}
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "redis", "postgres"])
+async def test_without_a_bug(new_store: Callable[[str], str], engine: str) -> None:
+    """Two producers and their readers on a store that nothing happens to: the checker has nothing to say."""
+    async with opened(*[new_store(engine)] * 3) as engines:
+        traffic = Traffic(engines[:2], engines[2])
+        async with traffic.running():
+            await traffic.got_through(60)
+        traffic.check()
+        assert not traffic.in_doubt
+
+
 async def test_bare_sequence(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL: revisions from a sequence, which become visible as commits end. Readers pass over a slow one."""
     database = postgres_server.new_database()
