@@ -43,7 +43,7 @@ class Tabs:
         self.asked: list[Page] = []
         self.visitor = visitor.id
         visitor.context.add_init_script(CLOCKS)
-        _connected(visitor.page)
+        connected(visitor.page)
         visitor.context.on("request", self._asks)
         visitor.page.reload()
         self.open = [visitor.page, *(visitor.tab() for _ in range(number - 1))]
@@ -66,7 +66,7 @@ class Tabs:
     def say(self, number: str) -> None:
         """Every tab is connected, its own way, and its bell shows this number."""
         for tab in self.open:
-            _connected(tab)
+            connected(tab)
             expect(tab.locator(".milepost-badge")).to_have_text(number)
 
     def lose(self) -> Page:
@@ -88,7 +88,8 @@ def _in(tab: Page, status: str) -> None:
     until(lambda: tab.evaluate("client.connection.getSnapshot().status") == status, what=status)
 
 
-def _connected(tab: Page) -> None:
+def connected(tab: Page) -> None:
+    """Wait until it is, its own way."""
     _in(tab, "connected")
 
 

@@ -9,14 +9,20 @@ const dist = `${web}dist`;
 const served = fileURLToPath(new URL('../../src/milepost/server/static', import.meta.url));
 
 /** What the package exports, each a file of its own; what several of them need they have together. */
+const NAMES = [
+  'background',
+  'htmx',
+  'legacy',
+  'notyf',
+  'outbox',
+  'react-hot-toast',
+  'share',
+  'sonner',
+  'ui',
+];
 const ENTRIES = {
   index: 'src/index.ts',
-  ...Object.fromEntries(
-    ['share', 'ui', 'htmx', 'legacy', 'notyf', 'sonner', 'react-hot-toast'].map((name) => [
-      name,
-      `src/${name}/index.ts`,
-    ]),
-  ),
+  ...Object.fromEntries(NAMES.map((name) => [name, `src/${name}/index.ts`])),
 };
 
 const bundle = (entry, fileName, format) =>

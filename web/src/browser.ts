@@ -1,7 +1,10 @@
 /** The whole client for a page without a build: `/milepost.js` (global `Milepost`) and `/milepost.mjs`. */
+
+export * from './background/index.ts';
 export type * from './core/types.ts';
 export * from './htmx/index.ts';
 export * from './notyf/index.ts';
+export * from './outbox/index.ts';
 export * from './ui/index.ts';
 
 import { auto } from './auto.ts';
