@@ -106,10 +106,8 @@ def test_a_killed_process_frees_its_share(nodes: Callable[..., Nodes]) -> None:
         stream.until("live")
     wait_until(lambda: both.refuse_all("few"), what="all know of both")
     both.kill(both.first)
-    killed = time.monotonic()
     # beside the lease: what a try takes, and how long it takes until a process that was killed is replaced
     wait_until(lambda: both.admits(both.last, "few"), seconds=LEASE_SECONDS + 10, what="its share is free")
-    assert both.are_one or time.monotonic() - killed < LEASE_SECONDS + 5
     for stream in streams:
         stream.close()
 

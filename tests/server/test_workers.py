@@ -15,8 +15,6 @@ import httpx2
 import pytest
 
 from milepost.server.siblings import merged
-from tests.engines.postgres_server import PostgresServer
-from tests.engines.redis_server import RedisServer
 from tests.server.process import Client, Server, wait_until
 
 PROCESSES = 3
@@ -24,16 +22,9 @@ STREAMS = 18
 
 
 @pytest.fixture(params=["sqlite", "postgres", "redis"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def engine(request: pytest.FixtureRequest, new_store: Callable[[str], str]) -> str:
     """The URL of an empty store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/hub.db"
-    if request.param == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        redis.do("FLUSHALL")
-        return redis.url
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    return postgres.url(postgres.new_database())
+    return new_store(request.param)
 
 
 @pytest.fixture
