@@ -16,7 +16,7 @@ from milepost import wire
 from milepost.dialects import Dialect, Frame
 from milepost.engine import Document, Page
 from milepost.model import TERMINAL, Cursor, Identity
-from milepost.subscriber import Listener, State, Subscriber, Topic
+from milepost.subscriber import Listener, State, Subscriber, Topics
 from milepost.unread import Unread
 
 log = logging.getLogger("milepost.hub")
@@ -54,19 +54,19 @@ class Delivery:
         left: Callable[[Subscriber], None],
     ) -> None:
         self._seal = seal
-        self._stats = stats
+        self.stats = stats
         self._ended = ended
         self._left = left
         self.clock = 0.0  # the wheel's time, so that a write need not ask for it
 
     def write(self, subscriber: Subscriber, event: str, data: bytes) -> bool:
         """Write one event; False where the sink is full now."""
-        self._stats.sent[event] += bool(data)
+        self.stats.sent[event] += bool(data)
         return self._put(subscriber, data)
 
     def last(self, subscriber: Subscriber, reason: str, retry_ms: int, now: float) -> None:
         """Write why the stream ends, as far as its dialect says so."""
-        reader = subscriber.reader(self._stats.of_user)
+        reader = subscriber.reader(self.stats.of_user)
         self.write(subscriber, "stream_end", subscriber.dialect.stream_end(reader, reason, retry_ms, now=now))
 
     def _put(self, subscriber: Subscriber, data: bytes) -> bool:
@@ -84,7 +84,7 @@ class Delivery:
         dialect, tenant, epoch = subscriber.dialect, subscriber.identity.tenant, page.cursor.epoch
         reset = page.reset or subscriber.reset
         seen = None if reset is not None else subscriber.cursor
-        sent = self._stats.sent
+        sent = self.stats.sent
         told, settled = before, _settled(page, unread) if dialect.news_only else ()
         if reset is not None:
             subscriber.reset = None
@@ -119,7 +119,7 @@ class Delivery:
         return self._put(subscriber, told if subscriber.missed else told + live)
 
     def fan_out(
-        self, topics: Mapping[str, Topic], tenant: str, epoch: str, document: Document, unread: Mapping[str, Unread]
+        self, topics: Topics, tenant: str, epoch: str, document: Document, unread: Mapping[str, Unread]
     ) -> None:
         """Write a document to every live listener that may see it; the others are told that they missed something."""
         narrowed = f"#{wire.subject(document.key)}"
@@ -131,7 +131,7 @@ class Delivery:
         cursor = self._seal.encode(tenant, position)
         encoded: dict[Dialect, _Encoded] = {}
         for name in heard:
-            for listener in topics[name].members():
+            for listener in topics.members(name):
                 if listener.state is not live:
                     listener.miss()
                     continue
@@ -157,9 +157,9 @@ class Delivery:
                     continue
                 if not room and subscriber.state is live:
                     subscriber.state = State.LAGGING
-                    self._stats.lagging += 1
+                    self.stats.lagging += 1
         for same in encoded.values():
-            self._stats.sent[same.event] += same.written
+            self.stats.sent[same.event] += same.written
 
     def _one(
         self,
@@ -195,7 +195,7 @@ class Delivery:
             if frame.tail:
                 own = unread is not None and document.audiences != EVERYONE
                 told += wire.unread_tail(unread.count, unread.as_of) if own and unread else wire.unread_tail(None, "")
-        self._stats.sent[event] += bool(told)
+        self.stats.sent[event] += bool(told)
         return told
 
     @staticmethod

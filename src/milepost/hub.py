@@ -28,9 +28,10 @@ from milepost.delivery import Delivery, HubStats
 from milepost.engine import Document, Engine, Page
 from milepost.errors import NotFound, Unavailable
 from milepost.model import Cursor
-from milepost.subscriber import Listener, Sink, State, Subscriber, Topic, Waiter
+from milepost.pulse import SLICE_SECONDS, Pulse
+from milepost.subscriber import Sink, State, Subscriber, Tenant, Waiter
 from milepost.unread import Unread
-from milepost.wheel import TICK, Wheel
+from milepost.wheel import TICK
 
 log = logging.getLogger("milepost.hub")
 
@@ -38,24 +39,8 @@ READS_AT_ONCE: Final = 8  # catch-up reads in flight: a storm must not starve th
 PAGE: Final = 64  # documents of a catch-up that are read at once: those that its sink has no room for are read again
 TENANT_PAGE: Final = 256
 ALL: Final = 10_000  # more than a stream can be narrowed to
-SLICE_SECONDS: Final = 0.004  # a long fan-out, or thousands of heartbeats, let others run this often
 BACKSTOP_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = (0.1, 2.0)  # first and last pause between tries while the engine is away
-LIFE_SPREAD: Final = 0.8  # each stream lives 80-100 % of its maximum, so that nothing reconnects in step
-
-
-class Tenant:
-    """What the hub knows of one tenant while somebody listens."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.topics: dict[str, Topic] = {}
-        self.listeners: dict[Listener, None] = {}  # in the order in which they came
-        self.position: Cursor | None = None
-        self.ready = asyncio.Lock()
-        self.grew = asyncio.Event()
-        self.degraded = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Hub:
@@ -75,14 +60,20 @@ class Hub:
         self.seal = seal
         self.stats = HubStats()
         self.delivery = Delivery(seal, self.stats, ended=self._ended, left=self._look_again)
-        self.heartbeat_seconds = heartbeat_seconds
-        self.max_stream_seconds = max_stream_seconds
         self._now = now
         self._monotonic = monotonic
         self._tenants: dict[str, Tenant] = {}
+        self._pulse = Pulse(
+            self.delivery,
+            seal,
+            self._tenants,
+            heartbeat_seconds=heartbeat_seconds,
+            max_stream_seconds=max_stream_seconds,
+            now=now,
+            monotonic=monotonic,
+            end=lambda subscriber, reason, retry_ms: self.end(subscriber, reason, retry_ms=retry_ms),
+        )
         self._turns = asyncio.Semaphore(READS_AT_ONCE)
-        self.delivery.clock = monotonic()
-        self._wheel: Wheel[Subscriber] = Wheel(self.delivery.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -90,7 +81,7 @@ class Hub:
 
     async def start(self) -> None:
         """Begin to listen for hints and to turn the wheel."""
-        for job in (self._listen(), self._turn_wheel(), self._backstop()):
+        for job in (self._listen(), self._pulse.run(), self._backstop()):
             self._spawn(job)
 
     async def stop(self) -> None:
@@ -152,22 +143,19 @@ class Hub:
         assert first is not None, "open() comes before begin()"
         subscriber.sink = sink
         self.stats.streams += 1
-        subscriber.opened_at = subscriber.last_write = monotonic = self._monotonic()
+        self._pulse.begin(subscriber)
         if self._draining:  # it was opened before
             self.end(subscriber, "shutdown", retry_ms=random.randint(500, 3000))
             return
-        subscriber.ends_at = monotonic + self.max_stream_seconds * random.uniform(LIFE_SPREAD, 1.0)
-        if subscriber.identity.expires_at is not None:
-            subscriber.expires_at = monotonic + max(0.0, subscriber.identity.expires_at - self._now())
         page, counted = first
         connected = subscriber.dialect.connected(
             subscriber.reader(self.stats.of_user),
             now=self._now(),
             cursor=None if page.reset or subscriber.reset else subscriber.requested,
-            heartbeat_seconds=self._beat(subscriber),
+            heartbeat_seconds=self._pulse.beat(subscriber),
         )
+        subscriber.requested = None  # told; thousands of idle streams need it no longer
         self.stats.sent["connected"] += 1
-        self._wheel.add(subscriber, self._next_look(subscriber))
         if self._tell(subscriber, page, counted, connected):
             self._spawn(self._catch_up(subscriber))
 
@@ -188,7 +176,7 @@ class Hub:
         self._leave(subscriber)
         if subscriber.sink is not None:
             self.stats.streams -= 1
-            self.stats.on_close(self._monotonic() - subscriber.opened_at)
+            self.stats.on_close(self._pulse.age(subscriber))
 
     def end(self, subscriber: Subscriber, reason: str, *, retry_ms: int = 1000) -> None:
         """Tell a subscriber why its stream ends, and end it."""
@@ -240,10 +228,7 @@ class Hub:
         if tenant.task is None:
             tenant.task = self._spawn(self._follow(tenant))
         for topic in listener.topics:
-            members = tenant.topics.get(topic)
-            if members is None:
-                members = tenant.topics[topic] = Topic()
-            members.add(listener)
+            tenant.topics.add(topic, listener)
 
     def _leave(self, listener: Subscriber | Waiter, tenant_name: str = "") -> None:
         name = tenant_name or listener.identity.tenant  # type: ignore[union-attr]
@@ -251,11 +236,7 @@ class Hub:
         if tenant is None:
             return
         for topic in listener.topics:
-            members = tenant.topics.get(topic)
-            if members is not None:
-                members.discard(listener)
-                if not members:
-                    del tenant.topics[topic]
+            tenant.topics.discard(topic, listener)
         tenant.listeners.pop(listener, None)
         if not tenant.listeners:
             del self._tenants[name]
@@ -329,6 +310,8 @@ class Hub:
         if done and subscriber.cursor == page.cursor:
             self.stats.sent["live"] += bool(live)
             subscriber.announced = True
+            if page.cursor == tenant.position:
+                subscriber.cursor = tenant.position  # one object for all who wait for what comes next
         if not room:
             subscriber.state = State.LAGGING
             self.stats.lagging += 1
@@ -437,56 +420,6 @@ class Hub:
             if isinstance(listener, Subscriber) and listener.state is State.LIVE:
                 listener.state = State.CATCHING_UP
                 self._spawn(self._catch_up(listener))
-
-    # --- time ---------------------------------------------------------------------------------------------------
-
-    def _beat(self, subscriber: Subscriber) -> float:
-        return subscriber.dialect.beat_seconds or self.heartbeat_seconds
-
-    def _next_look(self, subscriber: Subscriber) -> float:
-        due = min(subscriber.last_write + self._beat(subscriber), subscriber.ends_at)
-        return due if subscriber.expires_at is None else min(due, subscriber.expires_at)
-
-    async def _turn_wheel(self) -> None:
-        """Heartbeats, token expiry and stream age of all streams, by one timer."""
-        while True:
-            await asyncio.sleep(TICK)
-            now = began = self.delivery.clock = self._monotonic()
-            beats: dict[object, bytes] = {}
-            for subscriber in self._wheel.expire(now):
-                if self._monotonic() - began > SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    began = self._monotonic()
-                if subscriber.state is State.CLOSED:
-                    continue
-                if subscriber.expires_at is not None and now >= subscriber.expires_at:
-                    self.end(subscriber, "token_expired")
-                elif now >= subscriber.ends_at:
-                    self.end(subscriber, "timeout", retry_ms=random.randint(100, 1000))
-                else:
-                    quiet = now - subscriber.last_write >= self._beat(subscriber) - TICK
-                    if quiet and subscriber.state is State.LIVE:
-                        self._heartbeat(subscriber, beats)
-                    if quiet:
-                        subscriber.last_write = now
-                    self._wheel.add(subscriber, self._next_look(subscriber))
-
-    def _heartbeat(self, subscriber: Subscriber, beats: dict[object, bytes]) -> None:
-        """Write a heartbeat; ``beats`` holds those already encoded in this turn of the wheel."""
-        tenant = self._tenants[subscriber.identity.tenant]
-        position, seen, dialect = tenant.position, subscriber.cursor, subscriber.dialect
-        # only the hub's position is true for everyone; whoever is ahead of it by its own read is told nothing
-        tell = position is not None and seen is not None and position.revision >= seen.revision
-        connections = self.stats.of_user(subscriber.identity) if dialect.counts_connections else 0
-        data = beats.get(key := (tenant, dialect, tell, connections))
-        if data is None:
-            cursor = self.seal.encode(tenant.name, position) if tell and position is not None else None
-            data = beats[key] = dialect.heartbeat(
-                now=self._now(), cursor=cursor, degraded=tenant.degraded, connections=connections
-            )
-        if not self.delivery.write(subscriber, "heartbeat", data):
-            subscriber.state = State.LAGGING
-            self.stats.lagging += 1
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from milepost.dialects import Dialect, Reader
 from milepost.engine import Document, Page
 from milepost.model import Cursor, Identity
 from milepost.unread import Unread
-
-FEW: Final = 4
 
 
 class Sink(Protocol):
@@ -57,11 +55,10 @@ class Subscriber:
 
     __slots__ = (
         "announced",
-        "audiences",
         "cursor",
         "dialect",
         "ends_at",
-        "expires_at",
+        "everything",
         "first",
         "identity",
         "job",
@@ -94,7 +91,7 @@ class Subscriber:
         """
         self.identity = identity
         self.dialect = dialect
-        self.audiences = None if everything else identity.audiences
+        self.everything = everything
         self.only = only
         self.job = job
         self.requested = requested
@@ -106,9 +103,13 @@ class Subscriber:
         self.first: tuple[Page, Unread | None] | None = None
         self.sink: Sink | None = None
         self.opened_at = 0.0
-        self.ends_at = 0.0
-        self.expires_at: float | None = None
+        self.ends_at = 0.0  # of its life, or of its credential
         self.last_write = 0.0
+
+    @property
+    def audiences(self) -> tuple[str, ...] | None:
+        """Whose documents it may see; None: all of the tenant's. Made when asked for: most streams are idle."""
+        return None if self.everything else self.identity.audiences
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -130,9 +131,10 @@ class Subscriber:
 
         Whoever sees the whole tenant has no use for what a document left behind in a single audience.
         """
-        if self.audiences is None:
+        audiences = self.audiences
+        if audiences is None:
             return "!" not in document.key
-        return any(audience in self.audiences for audience in document.audiences)
+        return any(audience in audiences for audience in document.audiences)
 
 
 class Waiter:
@@ -150,44 +152,79 @@ class Waiter:
         self.event.set()
 
 
-class Topic:
-    """The listeners of one topic; iterating costs nothing while nobody comes or goes.
+class Topics:
+    """Who stands in which topic; iterating costs nothing while nobody comes or goes.
 
-    Most have a listener or two, a user's tabs: those stand in a tuple alone, since a dictionary of one takes more
-    memory than a subscriber.
+    Most topics are a user's and have one listener, a tab or two: who stands there alone stands there without a set,
+    which would take as much memory as the subscriber.
     """
+
+    __slots__ = ("_of",)
+
+    def __init__(self) -> None:
+        self._of: dict[str, Listener | _Crowd] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._of
+
+    def add(self, name: str, listener: Listener) -> None:
+        """Put a listener in; twice is once."""
+        there = self._of.setdefault(name, listener)
+        if there is listener:
+            return
+        if not isinstance(there, _Crowd):
+            self._of[name] = there = _Crowd(there)
+        there.add(listener)
+
+    def discard(self, name: str, listener: Listener) -> None:
+        """Take a listener out."""
+        there = self._of.get(name)
+        if isinstance(there, _Crowd):
+            there.discard(listener)
+        if there is listener or (isinstance(there, _Crowd) and not there):
+            del self._of[name]
+
+    def members(self, name: str) -> tuple[Listener, ...]:
+        """Everyone in it now; later comings and goings do not disturb who iterates over it."""
+        there = self._of[name]
+        return there.members() if isinstance(there, _Crowd) else (there,)
+
+
+class _Crowd:
+    """The listeners of a topic that has, or had, several."""
 
     __slots__ = ("_members", "_tuple")
 
-    def __init__(self) -> None:
-        self._members: dict[Listener, None] | None = None
-        self._tuple: tuple[Listener, ...] | None = ()
+    def __init__(self, first: Listener) -> None:
+        self._members: dict[Listener, None] = {first: None}
+        self._tuple: tuple[Listener, ...] | None = None
 
     def add(self, listener: Listener) -> None:
-        """Put a listener in; twice is once."""
-        if self._members is None:
-            few = self.members()
-            if listener in few:
-                return
-            if len(few) < FEW:
-                self._tuple = (*few, listener)
-                return
-            self._members = dict.fromkeys(few)
         self._members[listener] = None
         self._tuple = None
 
     def discard(self, listener: Listener) -> None:
-        """Take a listener out."""
-        if self._members is None:
-            self._tuple = tuple(one for one in self.members() if one is not listener)
-        elif self._members.pop(listener, self) is None:
+        if self._members.pop(listener, self) is None:
             self._tuple = None
 
     def members(self) -> tuple[Listener, ...]:
-        """Everyone in it now; later comings and goings do not disturb who iterates over it."""
         if self._tuple is None:
-            self._tuple = tuple(self._members or ())
+            self._tuple = tuple(self._members)
         return self._tuple
 
     def __bool__(self) -> bool:
-        return bool(self.members() if self._members is None else self._members)
+        return bool(self._members)
+
+
+class Tenant:
+    """What the hub knows of one tenant while somebody listens."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.topics = Topics()
+        self.listeners: dict[Listener, None] = {}  # in the order in which they came
+        self.position: Cursor | None = None
+        self.ready = asyncio.Lock()
+        self.grew = asyncio.Event()
+        self.degraded = False
+        self.task: asyncio.Task[None] | None = None

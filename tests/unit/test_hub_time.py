@@ -8,7 +8,7 @@ from dataclasses import replace
 from milepost import dialects
 from milepost.dialects import MILEPOST
 from milepost.engine import Page
-from milepost.hub import LIFE_SPREAD
+from milepost.pulse import LIFE_SPREAD
 from milepost.subscriber import State, Subscriber
 from milepost.testing import wait_until
 from tests.unit.readers import Reader

@@ -87,6 +87,7 @@ class Entrance:
         self._scope = {"method": "GET", "path": PATH, "route": Route(PATH, self._endpoint)}
         self._waiting: list[tuple[Door, Asked]] = []
         self._silent: dict[Door, float] = {}  # since when nothing has come, the oldest first
+        self._looking = False
         self._head: tuple[object, bytes] = None, b""
         self._config: Config
         self.state: ServerState
@@ -122,9 +123,10 @@ class Entrance:
     def expect(self, door: Door) -> None:
         """Cut the connection off where nothing comes. One timer for all: most wait for a millisecond."""
         loop = asyncio.get_running_loop()
-        if not self._silent:
-            loop.call_later(REQUEST_SECONDS, self._cut_off)
         self._silent[door] = loop.time()
+        if not self._looking:
+            self._looking = True
+            loop.call_later(REQUEST_SECONDS, self._cut_off)
 
     def heard(self, door: Door) -> bool:
         """Expect it no longer; whether it was expected."""
@@ -132,9 +134,11 @@ class Entrance:
 
     def _cut_off(self) -> None:
         loop = asyncio.get_running_loop()
+        self._looking = False
         for door, since in list(self._silent.items()):
             left = since + REQUEST_SECONDS - loop.time()
             if left > 0:
+                self._looking = True
                 loop.call_later(left, self._cut_off)
                 return
             del self._silent[door]

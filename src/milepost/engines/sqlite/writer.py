@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from milepost.engines.sqlite.file import DriverError, Handle, SqliteFile, away, explain, is_fatal
+from milepost.engines.sqlite.file import WRITERS_CACHE, DriverError, Handle, SqliteFile, away, explain, is_fatal
 from milepost.engines.sqlite.group import Group
 from milepost.errors import MilepostError, Unavailable
 
@@ -108,7 +108,7 @@ class Writer:
         self._pid = os.getpid()
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread = None
-        self.handle = Handle(self._file)
+        self.handle = Handle(self._file, cache=WRITERS_CACHE)
         self.listeners = []
 
     def _start(self) -> None:
