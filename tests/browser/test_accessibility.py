@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from playwright.sync_api import ViewportSize, expect
+from playwright.sync_api import Route, ViewportSize, expect
 
 from tests.browser.casefile import Casefile
 from tests.browser.conftest import Visit
 
+# What a careful page allows: its own scripts and style sheets, and no string ever read as HTML or as code.
+POLICY = "default-src 'self'; object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+HOSTILE = '<img src=x onerror="window.pwned=1"><b>bold</b>\u202eevil'
 DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
 NARROW: Final[ViewportSize] = {"width": 320, "height": 800}
 
@@ -45,3 +48,38 @@ def test_axe_finds_nothing(visit: Visit, casefile: Casefile, scheme: str) -> Non
     visitor.open_inbox()
     expect(page.get_by_role("dialog", name="Notifications").get_by_role("listitem")).to_have_count(4)
     look("inbox")
+
+
+def test_a_strict_policy_and_hostile_words(visit: Visit, casefile: Casefile) -> None:
+    """Under a policy that allows no inline script, no inline style and no HTML from strings the page works with all of
+    its pieces, complains of nothing, and shows what would like to be markup as the text that it is.
+    """
+    visitor = visit()
+    page = visitor.page
+
+    def strictly(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": POLICY})
+
+    page.route(f"{casefile.url}/", strictly)
+    page.evaluate("() => { window.before = true; }")
+    page.reload()
+    page.evaluate(
+        """() => {
+          window.broken = [];
+          addEventListener('securitypolicyviolation', ({ violatedDirective }) => broken.push(violatedDirective));
+        }"""
+    )
+    casefile.notify(visitor.id, HOSTILE, message=HOSTILE, level="error", href="/x?a=<b>")
+    toast = visitor.toast("onerror", "error")
+    expect(toast).to_contain_text("<b>bold</b>")
+    visitor.open_inbox()
+    expect(page.get_by_role("dialog", name="Notifications").get_by_role("listitem")).to_contain_text("<b>bold</b>")
+    visitor.generate("complaint", speed="To watch")
+    expect(visitor.bar).to_be_visible()
+    expect(visitor.toast("Complaint", "success")).to_be_visible()
+    page.get_by_role("button", name="Dismiss").first.click()
+    assert page.evaluate("document.querySelectorAll('[class^=milepost] :is(img, b)').length") == 0
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("broken") == []
+    assert page.evaluate("window.before") is None

@@ -169,7 +169,9 @@ export function attachBell(
       draw();
       place();
       heading.focus();
-    } else if (focused) bell.focus();
+    }
+    // Without scrolling: a press that closes it is about to become a click where it was made.
+    else if (focused) bell.focus({ preventScroll: true });
   }
 
   on(root, 'keydown', (event: KeyboardEvent) => {

@@ -50,12 +50,31 @@ export function deck(
     closeByUser(id);
   };
 
+  /** What has the focus has to be seen: toasts that cover all of it make do with the room below or above it. */
+  function uncover(): void {
+    const { activeElement } = document;
+    if (!activeElement || hasFocus(region)) return;
+    const { dataset, style } = region;
+    delete dataset.above;
+    style.maxBlockSize = '';
+    const { left, right, top, bottom } = activeElement.getBoundingClientRect();
+    const seen = [left + 1, (left + right) / 2, right - 1].some((x) =>
+      [top + 1, bottom - 1].some((y) => !region.contains(document.elementFromPoint(x, y))),
+    );
+    if (seen) return;
+    const below = innerHeight - bottom;
+    if (top > below) dataset.above = '';
+    style.maxBlockSize = `${Math.max(top, below)}px`;
+  }
+
   return {
     show(model) {
       const { id, tone, title } = model;
-      const card = cards.get(id) ?? add(id, () => closeByUser(id));
+      const known = cards.get(id);
+      const card = known ?? add(id, () => closeByUser(id));
       cards.set(id, card);
       card.draw(model);
+      if (!known) uncover();
       setAttribute(card.root, 'data-tone', tone);
       setAttribute(card.close, 'aria-label', fill(labels.dismiss, { title }));
     },
@@ -76,6 +95,7 @@ export function deck(
     },
     destroy: all(
       on(document, 'keydown', onKey),
+      on(document, 'focusin', uncover),
       on(region, 'pointerenter', () => host.hold('pointer', true)),
       on(region, 'pointerleave', () => host.hold('pointer', false)),
       on(region, 'focusin', ({ relatedTarget: from }: FocusEvent) => {

@@ -84,6 +84,18 @@ test('it opens on click, closes on Escape, outside and on leaving; focus goes in
   expect(document.activeElement).toBe(outside);
 });
 
+test('a press elsewhere that closes it leaves the page where it is', async () => {
+  await setup(1);
+  const below = document.createElement('div');
+  below.style.cssText = 'height:3000px';
+  document.body.append(below);
+  await userEvent.click(bell());
+  scrollTo({ top: 900, behavior: 'instant' });
+  below.dispatchEvent(new PointerEvent('pointerdown', { bubbles: true, composed: true }));
+  expect(panel().hidden).toBe(true);
+  expect(scrollY).toBe(900);
+});
+
 test('a row is read when it is opened; its link leads where the notification says', async () => {
   const { server, client } = await setup(1);
   await server.do({ notify: { id: 'l', title: 'Linked', href: '#there' } });

@@ -91,6 +91,45 @@ describe.each(LOOKS)('$name', ({ renderer, card }) => {
     expect(await violations()).toEqual([]);
   });
 
+  test.each([
+    [1000, 700],
+    [320, 640],
+  ])('at %i by %i, nothing that has the focus is covered by the toasts', async (width, height) => {
+    await page.viewport(width, height);
+    const filled = document.createElement('div');
+    filled.style.cssText = 'position:fixed;inset:0;display:grid;grid:repeat(20,1fr)/repeat(8,1fr)';
+    for (let n = 0; n < 160; n++) filled.append(document.createElement('button'));
+    document.body.prepend(filled);
+    const { client: make, ...server } = room();
+    const client = make();
+    onTestFinished(attachToasts(client, { renderer: renderer() }));
+    for (const id of 'abcde') client.job(id).track();
+    // The last one is under them when they come.
+    (filled.lastChild as HTMLElement).focus();
+    client.start();
+    for (const id of 'abcde')
+      await server.do({ put: { id, title: id, state: 'running', current: 1, total: 2 } });
+    await until(() => toasts().length === 5);
+    let moved = 0;
+    /** Any of it. */
+    const seen = (element: Element) => {
+      const { left, right, top, bottom } = element.getBoundingClientRect();
+      for (let x = left + 1; x < right; x += 2)
+        for (let y = top + 1; y < bottom; y += 2)
+          if (document.elementFromPoint(x, y) === element) return true;
+      return false;
+    };
+    expect(seen(document.activeElement as Element)).toBe(true);
+    for (const button of filled.children) {
+      (button as HTMLElement).focus();
+      expect(seen(button)).toBe(true);
+      if (find('[style*=max-block-size]')) moved += 1;
+    }
+    // Only where they have to.
+    expect(moved).toBeGreaterThan(0);
+    expect(moved).toBeLessThan(filled.children.length);
+  });
+
   test('in a right-to-left page everything is mirrored', async () => {
     await full();
     const middle = () => {
@@ -104,6 +143,7 @@ describe.each(LOOKS)('$name', ({ renderer, card }) => {
     const toast = toasts()[0] as HTMLElement;
     const x = (selector: string) => toast.querySelector(selector)?.getBoundingClientRect().x ?? 0;
     expect(x('.milepost-close')).toBeLessThan(x('.milepost-mark'));
+    expect(await violations()).toEqual([]);
   });
 
   test('a page’s own plain rules do not take the pieces apart', async () => {

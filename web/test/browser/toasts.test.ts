@@ -110,6 +110,29 @@ describe.each(LOOKS)('$name', ({ renderer, card, region }) => {
     await until(() => !document.querySelector(region));
   });
 
+  test('a success does not leave while nobody looks; what comes meanwhile is shown to who comes back', async () => {
+    const look = (state: DocumentVisibilityState) => {
+      Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => state });
+      document.dispatchEvent(new Event('visibilitychange'));
+    };
+    onTestFinished(() => {
+      Reflect.deleteProperty(document, 'visibilityState');
+    });
+    const { client, server } = setup({ successMs: 300 }, { hidden: 'keep' });
+    await job(server.do, client, 'a');
+    look('hidden');
+    await server.do(
+      { put: { id: 'a', state: 'completed' } },
+      { notify: { id: 'n', title: 'New' } },
+    );
+    await until(() => toasts()[0]?.dataset.tone === 'success');
+    await pause(600);
+    expect(texts()).toHaveLength(1);
+    look('visible');
+    await until(() => texts().some((text) => text.includes('New')));
+    await until(() => toasts().length === 0);
+  });
+
   test('a job that had ended before the first look still shows its end', async () => {
     const { client, server } = setup();
     await server.do({ put: { id: 'a', title: 'Job a', state: 'completed', finished_at: 'x' } });
