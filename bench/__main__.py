@@ -22,6 +22,7 @@ SCENARIOS: Final = (
     "storm",
     "latency",
     "slow",
+    "overload",
     "mixed",
     "publish",
     "changes",

@@ -33,6 +33,7 @@ class _Quiet(NamedTuple):
     beats: int  # that the stream with the fewest got
     lost: int  # streams that it closed
     memory: float  # KiB a stream
+    reads: float  # of the store, a second, by Milepost's own count; 0 for the others
 
 
 def run() -> Sequence[Table]:
@@ -82,15 +83,22 @@ def _idle(
     beating = [(kind, server, readers) for kind, server, readers in sets if kind is not Limit]
     for _, server, readers in beating:
         readers.begin("idle", IDLE_SECONDS, server.beat)
+    asked = _reads(sets)
     beats = {kind: readers.end() for kind, _, readers in beating}
+    asked = (_reads(sets) - asked) / IDLE_SECONDS
     found = {}
     if beats[Milepost][1]:
         raise RuntimeError("Milepost closed an idle stream")
     for kind, server, _ in beating:
         cpu = (machine.cpu_seconds(server.pid) - used[kind]) / IDLE_SECONDS * 100
         memory = (machine.resident(server.pid) - before[kind]) / (size - WARM) / 1024
-        found[kind] = _Quiet(cpu, beats[kind][0], beats[kind][1], memory)
+        found[kind] = _Quiet(cpu, beats[kind][0], beats[kind][1], memory, asked if kind is Milepost else 0.0)
     return found
+
+
+def _reads(sets: Sequence[tuple[type[Server], Server, Remote]]) -> float:
+    """How often Milepost has read from its store, but for one look at the heads every few seconds."""
+    return sum(server.metric("milepost_changes_reads_total") for _, server, _ in sets if isinstance(server, Milepost))
 
 
 def _opening(rates: Found, times: Found) -> Table:
@@ -120,6 +128,7 @@ def _keeping(size: int, found: dict[type[Server], _Quiet]) -> Table:
     ours = found[Milepost]
     if size == MORE[0]:
         table.goals.append(Goal(f"idle with {size:,} streams, of the core", "≤", 3, ours.cpu, " %"))
+        table.goals.append(Goal(f"reads of the store with {size:,} idle streams", "≤", 50, ours.reads, "/s"))
     if size == MORE[-1]:
         # design says KB: a thousand bytes
         table.goals.append(Goal(f"memory per idle stream at {size:,}", "≤", 2.5, ours.memory * 1.024, " KB"))

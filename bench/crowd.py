@@ -9,13 +9,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
 from bench.load import Closed
 from bench.protocol import Address, Event, Refused, connect
 from bench.readers import Paths, Readers, Stream
+
+AT_ONCE: Final = 128  # who asks and has not been answered
 
 
 class Mix(NamedTuple):
@@ -24,6 +26,14 @@ class Mix(NamedTuple):
     latencies: list[int]
     resumed: list[float]
     cut: int  # streams that were closed from the other end
+
+
+class Siege(NamedTuple):
+    """How often somebody was refused, and after how many seconds they were told to come again."""
+
+    refused: int
+    soonest: float
+    latest: float
 
 
 class Crowd(Readers):
@@ -97,6 +107,45 @@ class Crowd(Readers):
         """While streams come and go, one that is cut comes back, too."""
         self._cut += 1
         self._come_back(stream, self._address, self._coming)
+
+    def besiege(self, address: Address, requests: Sequence[bytes], seconds: float) -> Siege:
+        """Ask where there is no room, each again as soon as it may; whoever is let in is a RuntimeError."""
+        began = time.monotonic()
+        again = [(began, request) for request in requests]  # a heap: who is to come when
+        told: list[float] = []
+        while time.monotonic() < began + seconds:
+            while again and again[0][0] <= time.monotonic() and len(self.streams) < AT_ONCE:
+                request = heappop(again)[1]
+                self.add(Stream(connect(address), request), request)
+            for fd in self.ready(time.monotonic()):
+                stream = self.streams.pop(fd)
+                try:
+                    stream.read()
+                except Refused as answer:
+                    told.append(answer.retry_after or 0.0)
+                else:
+                    raise RuntimeError("a stream was let in where there was no room")
+                stream.connection.close()
+                heappush(again, (time.monotonic() + told[-1], stream.request))
+        self.close()
+        return Siege(len(told), min(told), max(told))
+
+    def leave(self) -> None:
+        """One stream ends."""
+        fd, stream = self.streams.popitem()
+        self.epoll.unregister(fd)
+        stream.connection.close()
+
+    def enter(self, address: Address, request: bytes) -> float:
+        """Ask for a stream again and again; the seconds until there was one."""
+        began = time.monotonic()
+        while True:
+            try:
+                self.open(address, [request], "live", 1)
+            except Refused:
+                time.sleep(0.02)
+            else:
+                return time.monotonic() - began
 
     def _come_back(self, stream: Stream, address: Address, coming: dict[Stream, float]) -> None:
         del self.streams[stream.connection.fileno()]
