@@ -31,7 +31,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/fixture/setup.ts'],
-    testTimeout: 15_000,
+    // A machine may be several times slower than it is when nobody else uses it.
+    testTimeout: 40_000,
     // The pointer, the focus and the emulated media are the page's, not a file's.
     fileParallelism: false,
     browser: {
