@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from milepost import inbox
-from milepost.engine import Document, Engine, Page
+from milepost.engine import Counts, Document, Engine, Page
 from milepost.wire import CursorSeal
 
 
@@ -27,8 +27,9 @@ async def of_page(
     ``whole``: the page is a snapshot, in which the user's inbox is, if there is one.
     """
     if whole:
+        counts = await engine.count(tenant, inbox.unread_questions(user))
         mark = next((document for document in page.documents if document.kind == "inbox"), None)
-        return (await _counted(engine, seal, tenant, [user], [mark]))[user]
+        return _unread(seal, tenant, user, mark, counts.values, counts)
     if all(document.kind == "job" for document in page.documents):
         return None
     return (await of_users(engine, seal, tenant, [user]))[user]
@@ -48,9 +49,14 @@ async def _counted(
 ) -> dict[str, Unread]:
     questions = [inbox.unread_questions(user) for user in users]
     counts = await engine.count(tenant, [question for three in questions for question in three])
-    as_of = seal.encode(tenant, counts.cursor)
     out, values = {}, iter(counts.values)
     for user, mark, asked in zip(users, marks, questions, strict=True):
-        count = inbox.unread([next(values) for _ in asked])
-        out[user] = Unread(count, 0 if mark is None else inbox.load_inbox(user, mark).read_up_to, as_of)
+        out[user] = _unread(seal, tenant, user, mark, [next(values) for _ in asked], counts)
     return out
+
+
+def _unread(
+    seal: CursorSeal, tenant: str, user: str, mark: Document | None, values: Sequence[int], counts: Counts
+) -> Unread:
+    read_up_to = 0 if mark is None else inbox.load_inbox(user, mark).read_up_to
+    return Unread(inbox.unread(values), read_up_to, seal.encode(tenant, counts.cursor))

@@ -173,17 +173,12 @@ def heads(snapshot: Snapshot, tenants: Sequence[str]) -> list[Cursor]:
 
 def count(snapshot: Snapshot, tenant: str, questions: Sequence[Question]) -> Counts:
     """See ``Engine.count``."""
-    at, run = snapshot.tenant(tenant), snapshot.run
+    at = snapshot.tenant(tenant)
     values = []
-    orders: dict[str, int] = {}
     for question in questions:
         values.append(0)
-        for reader, term in at.terms(question.audience, {question.label}):
-            if question.above not in orders:
-                orders[question.above] = 0
-                for (order,) in run(SQL["order_of"], (at.id, question.above)):
-                    orders[question.above] = order
-            for (number,) in run(SQL["count"], (reader, term, orders[question.above])):
+        for place in at.terms(question.audience, {question.label}):
+            for (number,) in snapshot.run(SQL["count"], (*place, at.id, question.above)):
                 values[-1] += number
     return Counts(values, at.cursor)
 
@@ -224,14 +219,30 @@ def _walk(
     at: Tenant, places: Sequence[tuple[int, int]], bounds: tuple[int, int], step: int, *, oldest: bool
 ) -> Iterator[Document]:
     """The documents at any of these terms, by order, each one once; read as they are needed, ``step`` at a time."""
+    if len(places) == 1 and not oldest:  # most people's notifications are all read, or all unread
+        yield from _newest(at.run, *places[0], bounds, step)
+        return
     streams = [_orders(at.run, reader, term, bounds, step, oldest=oldest) for reader, term in places]
-    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=itemgetter(0), reverse=not oldest)
+    merged = heapq.merge(*streams, key=itemgetter(0), reverse=not oldest)
     taken: set[int] = set()
-    while streams and (chunk := [id_ for _, id_ in itertools.islice(merged, step)]):
+    while chunk := [id_ for _, id_ in itertools.islice(merged, step)]:
         ids = [id_ for id_ in dict.fromkeys(chunk) if id_ not in taken]
         taken.update(ids)
         found = {row[0]: document(row[1:]) for row in at.run(SQL["by_ids"], (orjson.dumps(ids).decode(),))}
         yield from map(found.__getitem__, ids)
+
+
+def _newest(run: Run, reader: int, term: int, bounds: tuple[int, int], step: int) -> Iterator[Document]:
+    """The documents of one term, newest first, lazily."""
+    low, high = bounds
+    place = (high, -1)
+    while True:
+        rows = list(run(SQL["newest_documents"], (reader, term, *place, low, step)))
+        for row in rows:
+            yield document(row[2:])
+        if len(rows) < step:
+            return
+        place = rows[-1][:2]
 
 
 def _orders(

@@ -211,6 +211,13 @@ SELECT t.id, t.text FROM its CROSS JOIN term t ON t.id = its.term WHERE t.id > 2
 SELECT at, document FROM place
 WHERE reader = ? AND term = ? AND (at, document) < (?, ?) AND at > ? ORDER BY at DESC, document DESC LIMIT ?;
 
+-- newest_documents: The same with the documents; what is read is what is wanted where there is no other term.
+SELECT p.at, p.document, d.key, d.kind, d.revision, d.ord, d.audiences, d.body, d.private, d.labels, d.open_until,
+    d.expires_at, d.due_at, d.gone_at IS NOT NULL
+FROM place p CROSS JOIN document d ON d.id = p.document
+WHERE p.reader = ? AND p.term = ? AND (p.at, p.document) < (?, ?) AND p.at > ?
+ORDER BY p.at DESC, p.document DESC LIMIT ?;
+
 -- oldest: Where the documents of an audience's term stand after a place and below an order, oldest first.
 SELECT at, document FROM place
 WHERE reader = ? AND term = ? AND (at, document) > (?, ?) AND at < ? ORDER BY at, document LIMIT ?;
@@ -228,8 +235,6 @@ SELECT
 -- covered: Whether a key is covered for an audience.
 SELECT 1 FROM cover WHERE tenant = ? AND audience = ? AND covered = ?;
 
--- count: How many documents stand at an audience's term above an order.
-SELECT count(*) FROM place WHERE reader = ? AND term = ? AND at > ?;
-
--- order_of: A document's order.
-SELECT ord FROM document WHERE tenant = ? AND key = ? AND gone_at IS NULL;
+-- count: How many documents stand at an audience's term above the order of a document.
+SELECT count(*) FROM place WHERE reader = ? AND term = ? AND at > coalesce(
+    (SELECT ord FROM document WHERE tenant = ? AND key = ? AND gone_at IS NULL), 0);
