@@ -29,7 +29,7 @@ BUSY_SECONDS: Final = 5.0  # for how long a writer waits for those of other proc
 LOOK_SECONDS: Final = 0.05  # how often a reader looks whether the file is still the one that it opened
 CHECKPOINT_PAGES: Final = 4000  # 16 MiB of log: pages that change often are copied once for many changes
 WRITERS_CACHE: Final = 16 * 1024  # KiB: each document goes to a page of its own in several indexes
-READERS_CACHE: Final = 4 * 1024  # four times as much made no read quicker, and is a kilobyte per stream of 10,000
+READERS_CACHE: Final = 2 * 1024  # eight times as much made no read quicker, and is a kilobyte per stream of 15,000
 WAL_BYTES: Final = 64 * 1024 * 1024  # what a write-ahead log shrinks to after a burst
 
 DriverError = apsw.Error
