@@ -9,6 +9,24 @@ import { clean, styled } from '../fixture/style.ts';
 describe.each(LOOKS)('$name', ({ renderer, card }) => {
   const toasts = () => [...document.querySelectorAll<HTMLElement>(card)];
   const find = (selector: string) => document.querySelector(selector) as HTMLElement;
+  /** Everything that a person or their system may have chosen. */
+  const MODES: Record<string, () => unknown> = {
+    'as it comes': () => {},
+    dark: () => {
+      document.documentElement.style.colorScheme = 'dark';
+      document.body.style.background = '#101114';
+    },
+    'on 320 pixels': () => page.viewport(320, 640),
+    'with text of double size': () => {
+      document.documentElement.style.fontSize = '200%';
+    },
+    'in forced colours': () => commands.emulate({ forcedColors: 'active' }),
+    'with less motion': () => commands.emulate({ reducedMotion: 'reduce' }),
+    'from right to left': () => {
+      document.documentElement.dir = 'rtl';
+    },
+  };
+
   const none = { reducedMotion: null, forcedColors: null, colorScheme: null } as const;
 
   beforeEach(async () => {
@@ -50,6 +68,52 @@ describe.each(LOOKS)('$name', ({ renderer, card }) => {
     await until(() => document.querySelectorAll('.milepost-inbox-list > li').length === 4);
     return { client, server };
   }
+
+  test.each(Object.keys(MODES))(
+    '%s, axe finds nothing: no toast, one, five, the inbox',
+    async (mode) => {
+      await MODES[mode]?.();
+      onTestFinished(() => {
+        document.documentElement.removeAttribute('style');
+        document.documentElement.removeAttribute('dir');
+        document.body.removeAttribute('style');
+      });
+      const { client: make, ...server } = room();
+      const client = make();
+      const place = document.body.appendChild(document.createElement('div'));
+      onTestFinished(attachToasts(client, { renderer: renderer(), successMs: 60_000 }));
+      onTestFinished(attachBell(client, place));
+      client.start();
+      await until(() => client.connection.getSnapshot().status === 'connected');
+      const look = async (count: number) => {
+        await until(() => toasts().length === count);
+        expect(await violations()).toEqual([]);
+        for (const bar of document.querySelectorAll('progress')) {
+          const title = document.getElementById(bar.getAttribute('aria-labelledby') ?? '');
+          expect(title?.textContent).toMatch(/^Job/);
+        }
+        expect(document.documentElement.scrollWidth).toBeLessThanOrEqual(innerWidth);
+        expect(document.querySelector(':is([aria-live], [role=status]) progress')).toBeNull();
+      };
+      await look(0);
+      for (const id of 'abcd') client.job(id).track();
+      const bar = { state: 'running', current: 3, total: 9, eta_seconds: 9, message: 'Writing' };
+      await server.do({ put: { id: 'a', title: 'Job a', ...bar } });
+      await look(1);
+      await server.do(
+        { put: { id: 'b', title: 'Job b', state: 'running', current: 3, total: null } },
+        {
+          put: { id: 'c', title: 'Job c', state: 'failed', error: { code: 'X_1', message: 'No' } },
+        },
+        { put: { id: 'd', title: 'Job d', state: 'completed', output_url: '/x' } },
+        { notify: { id: 'n', title: 'Heed', text: 'This', level: 'warning', href: '/x' } },
+      );
+      await look(5);
+      find('.milepost-bell').click();
+      await until(() => document.querySelectorAll('.milepost-inbox-list > li').length === 1);
+      await look(5);
+    },
+  );
 
   test('with less motion nothing moves, and what is closed leaves at once', async () => {
     await commands.emulate({ reducedMotion: 'reduce' });
