@@ -105,6 +105,7 @@ endif
 
 programs:
 	@scripts/need 'command -v chromium' chromium fonts-liberation
+	@scripts/need 'command -v firefox-esr' firefox-esr
 	@scripts/need 'command -v curl' curl
 	@scripts/need 'command -v ip' iproute2
 	@scripts/need 'command -v redis-server' redis-server

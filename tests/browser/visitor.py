@@ -32,13 +32,18 @@ _OPTIONS = """
 """
 
 
+def with_options(options: dict[str, Any]) -> str:
+    """What is to run in a page before its own scripts, so that its client has these options too."""
+    return _OPTIONS.replace("OPTIONS", json.dumps(options))
+
+
 class Visitor:
     """One person's browser: a profile of its own, any number of tabs. All that goes wrong in it is kept."""
 
     def __init__(self, browser: Browser, url: str, options: dict[str, Any], **context: Any) -> None:
         self.url = url
         self.context = browser.new_context(**context)
-        self.context.add_init_script(_OPTIONS.replace("OPTIONS", json.dumps(options)))
+        self.context.add_init_script(with_options(options))
         self._noise: list[str] = []
         self._expected: list[str] = []
         self.context.on("console", self._heard)
