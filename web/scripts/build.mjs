@@ -10,6 +10,7 @@ const served = fileURLToPath(new URL('../../src/milepost/server/static', import.
 
 /** What the package exports, each a file of its own; what several of them need they have together. */
 const NAMES = [
+  'analytics',
   'background',
   'htmx',
   'legacy',

@@ -1,3 +1,4 @@
+import { attachAnalytics } from './analytics/index.ts';
 import { createClient } from './core/client.ts';
 import type { Client } from './core/types.ts';
 import { attachDomEvents } from './htmx/index.ts';
@@ -10,12 +11,12 @@ import { attachToasts } from './ui/toasts.ts';
  * One tag is enough: `<script src="/milepost.js" data-auto>` connects with the page's cookie, shows
  * toasts, fires the window events and fills `<milepost-bell>` and `<milepost-connection>` (or any element
  * with `data-milepost-bell`, `data-milepost-connection`). The server is where the script came from.
- * `Milepost.client` is there at once. Further attributes: `data-user-key` (scopes what is stored) and
- * `data-login-url`.
+ * `Milepost.client` is there at once. Further attributes: `data-user-key` (scopes what is stored),
+ * `data-login-url`, and `data-analytics` (tells the server how the connection does).
  */
 export function auto(script: Element | null): Client | undefined {
   if (!(script instanceof HTMLScriptElement) || script.dataset.auto === undefined) return undefined;
-  const { userKey, loginUrl } = script.dataset;
+  const { userKey, loginUrl, analytics } = script.dataset;
   const client = createClient({
     baseUrl: new URL('.', script.src),
     share: shareTabs,
@@ -39,6 +40,10 @@ export function auto(script: Element | null): Client | undefined {
       'milepost-connection, [data-milepost-connection]',
     ))
       attachConnection(client, target);
+    if (analytics !== undefined) {
+      const url = new URL('api/client-reports', script.src);
+      attachAnalytics(client, { url, ...(userKey && { userKey }) });
+    }
     client.start();
   };
   if (document.readyState === 'loading')

@@ -1,5 +1,6 @@
 /** The whole client for a page without a build: `/milepost.js` (global `Milepost`) and `/milepost.mjs`. */
 
+export * from './analytics/index.ts';
 export * from './background/index.ts';
 export type * from './core/types.ts';
 export * from './htmx/index.ts';

@@ -19,10 +19,11 @@ from milepost.engine import Document, Page
 from milepost.errors import Forbidden, Invalid
 from milepost.idempotency import Once
 from milepost.jobs import load as load_job
-from milepost.model import Cursor, Identity, Job, dumps
+from milepost.model import Cursor, Identity, Job, dumps, to_rfc3339
 from milepost.server.access import identify
 from milepost.server.handoff import EXTENSION, HandoffProtocol
 from milepost.server.problems import ANSWERED
+from milepost.server.reports import MAX_BYTES, described
 from milepost.server.services import Services, services_of
 from milepost.server.streams import Asked, dialect_of, job_list
 
@@ -244,6 +245,14 @@ async def client_config(request: Request) -> Response:
     )
 
 
+@router.post("/client-reports", openapi_extra=described())
+async def client_report(request: Request) -> Response:
+    """What a browser has counted of its own connection, in sums, for the metrics. The answer is the hub's time."""
+    services, identity, body = await _asked(request, MAX_BYTES)
+    services.reports.take(identity, body)
+    return _json({"time": to_rfc3339(services.ledger.now())})
+
+
 @router.get("/pipeline-status/{case_id}")
 async def pipeline_status(request: Request, case_id: str) -> Response:
     """Product D's own question about one job, kept for its pages."""
@@ -282,13 +291,14 @@ class TicketFor(Command):
     jobs: tuple[str, ...] = Field((), strict=False)
 
 
-async def _asked(request: Request) -> tuple[Services, Identity, bytes]:
-    """Who asks and what: the credential is looked at before the body is read."""
+async def _asked(request: Request, most: float = math.inf) -> tuple[Services, Identity, bytes]:
+    """Who asks and what, in ``most`` bytes: the credential is looked at before the body is read."""
     services = services_of(request)
     identity = (await identify(request, services)).identity
     if not identity.scopes & {"consume", "produce", "produce:any", "admin"}:
         raise Forbidden
-    body = b"" if request.method == "GET" else await _body(request, services.settings.body_limit)
+    limit = int(min(services.settings.body_limit, most))
+    body = b"" if request.method == "GET" else await _body(request, limit)
     return services, identity, body or b"{}"
 
 

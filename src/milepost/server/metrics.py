@@ -27,6 +27,13 @@ EVENTS: Final = ("connected", "job", "notification", "inbox", "live", "heartbeat
 REASONS: Final = ("network", "silent", "timeout", "token_expired", "shutdown", "overloaded", "other")
 STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "gone")
 STREAM_SECONDS: Final = (0.1, 1, 5, 15, 60, 120, 300, 480, 600, 1800, 3600)
+# What browsers report of themselves, by what they call it in a report: metric, description, label, known values.
+REPORTED: Final = {
+    "reconnections": ("reconnections", "Lost connections made again", "reason", REASONS),
+    "transports": ("transport_changes", "Changes to another transport", "transport", ("sse", "long-poll", "poll")),
+    "actions": ("actions", "What was shown and done", "action", ("notified", "toast_clicked", "inbox_opened")),
+}
+DELIVERY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 MAX_ROUTES: Final = 100
 OTHER: Final = "other"
@@ -44,6 +51,11 @@ class Histogram:
         """Count one."""
         self._counts[bisect.bisect_left(self._bounds, value)] += 1
         self._sum += value
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Count what somebody else has observed: how many per bucket, and their sum."""
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, counts, strict=True)]
+        self._sum += total
 
     def family(self, name: str, text: str) -> HistogramMetricFamily:
         """As Prometheus wants it: cumulative."""
@@ -68,6 +80,9 @@ class Metrics(Collector):
         self.commit_seconds = Histogram(COMMIT_SECONDS)
         self.stream_seconds = Histogram(STREAM_SECONDS)
         self._reconnections = dict.fromkeys(REASONS, 0)
+        self._reports = 0
+        self._reported = {kind: dict.fromkeys((*known, OTHER), 0) for kind, (_, _, _, known) in REPORTED.items()}
+        self._delivery_seconds = Histogram(DELIVERY_SECONDS)
         self._requests: dict[str, dict[str, int]] = {}
         self._hub = HubStats()
         self._tally = Tally()
@@ -90,6 +105,18 @@ class Metrics(Collector):
     def reconnected(self, reason: str) -> None:
         """A stream was opened with a cursor; ``reason`` is what the client says, believed only if it is a known one."""
         self._reconnections[reason if reason in self._reconnections else OTHER] += 1
+
+    def reported(self, counted: Mapping[str, Mapping[str, int]], delays: Sequence[int], seconds: float) -> None:
+        """A browser has told what it counted, by the names of ``REPORTED``; what it calls otherwise is other.
+
+        ``delays``: how many documents per bucket of ``DELIVERY_SECONDS``; ``seconds``: their sum.
+        """
+        self._reports += 1
+        for kind, counts in counted.items():
+            mine = self._reported[kind]
+            for name, count in counts.items():
+                mine[name if name in mine else OTHER] += count
+        self._delivery_seconds.add(delays, seconds)
 
     def answered(self, route: str | None, status: int) -> None:
         """A request is over. ``route`` is the template, never a path; status 0: the client went before an answer."""
@@ -124,6 +151,10 @@ class Metrics(Collector):
             "milepost_jobs_timed_out", "Jobs failed for silence or a deadline", self._tally.failed
         )
         yield _labelled("milepost_bridge_messages", "Messages of the bridge", "outcome", self._bridged.items())
+        yield CounterMetricFamily("milepost_client_reports", "Reports of browsers", self._reports)
+        for kind, (name, text, label, _) in REPORTED.items():
+            yield _labelled(f"milepost_client_{name}", f"{text}, by browsers", label, self._reported[kind].items())
+        yield self._delivery_seconds.family("milepost_client_delivery_seconds", "From a document's time to the screen")
         requests = CounterMetricFamily("milepost_http_requests", "Requests answered", labels=["route", "status"])
         for route, counts in self._requests.items():
             for status, count in counts.items():

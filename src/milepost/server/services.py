@@ -21,6 +21,7 @@ from milepost.model import Identity
 from milepost.queries import Queries
 from milepost.server.limits import Admission
 from milepost.server.metrics import Metrics
+from milepost.server.reports import Reports
 from milepost.server.shares import Exchange
 from milepost.server.siblings import Siblings
 from milepost.server.tickets import SYSTEM_TENANT, TicketOffice
@@ -48,6 +49,7 @@ class Services:
         self.verifier = Verifier(settings) if settings.secret or settings.jwt_public_key or settings.jwks_url else None
         self.admission = Admission(settings)
         self.metrics = Metrics()
+        self.reports = Reports(self.metrics)
         self.siblings: Siblings | None = None
         self.family: Family | None = None
         self.exchange: Exchange | None = None

@@ -244,7 +244,7 @@ function ended(
 
 /** What the application sees of it. */
 export function describe(s: Session, policy: Policy, paused: readonly string[]): ConnectionState {
-  const { phase, attempt, retryAt, notice, error, closed: reason } = s;
+  const { phase, attempt, retryAt, notice, error, why, closed: reason } = s;
   const transport = policy.rungs[s.rung] as TransportName;
   const trying = s.lost ? 'error' : s.opened || attempt ? 'reconnecting' : 'connecting';
   const status: Partial<Record<Session['phase'], ConnectionStatus>> = {
@@ -260,6 +260,7 @@ export function describe(s: Session, policy: Policy, paused: readonly string[]):
     retryAt: retryAt < NEVER ? retryAt : null,
     notice,
     error,
+    why,
     reason,
     paused,
   };

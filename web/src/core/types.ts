@@ -157,6 +157,8 @@ export interface ConnectionState {
   /** Long enough without a connection to tell the user. */
   readonly notice: boolean;
   readonly error: ClientError | null;
+  /** What ended the connection before: the code of a `ClientError`, or the reason of a `stream_end`. */
+  readonly why: string | null;
   /** Why it is closed. */
   readonly reason: CloseReason | null;
   /** Why it is paused, when it is. */

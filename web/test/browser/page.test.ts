@@ -157,7 +157,7 @@ test('one script tag with data-auto connects, styles and fills the page', async 
   await server.do({ notify: { id: 'n', title: 'Hello' } });
   document.body.innerHTML = '<milepost-bell></milepost-bell><div data-milepost-connection></div>';
   const script = document.createElement('script');
-  Object.assign(script.dataset, { auto: '', userKey: 'u7' });
+  Object.assign(script.dataset, { auto: '', userKey: 'u7', analytics: '' });
   // Its address says where the server is; nothing is loaded from it here.
   Object.defineProperty(script, 'src', { value: `${url}/milepost.js` });
   const client = auto(script) as Client;
@@ -171,6 +171,8 @@ test('one script tag with data-auto connects, styles and fills the page', async 
   client.job('a').track();
   await server.do({ put: { id: 'a', title: 'Job a', state: 'running' } });
   await until(() => document.querySelector('.milepost-toast'));
+  await server.do({ put: { id: 'a', updated_at: new Date().toISOString() } });
+  await until(async () => (await server.do()).reports.length);
 });
 
 test('without data-auto a script does nothing by itself', () => {
