@@ -253,7 +253,7 @@ class Hub:
         keys = None if subscriber.only is None else tuple(subscriber.only)
         since = after if subscriber.job is None else None
         page = await self.engine.changes(
-            subscriber.identity.tenant, audiences, since, now=self._now(), limit=PAGE, keys=keys
+            subscriber.identity.tenant, audiences, since, now=self._now(), limit=PAGE, recent=unread.SHOWN, keys=keys
         )
         if since is not after and after is not None and after.epoch != page.cursor.epoch:
             return page._replace(reset="epoch")

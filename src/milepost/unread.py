@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from milepost import inbox
-from milepost.engine import Counts, Document, Engine, Page
+from milepost.engine import RECENT, Counts, Document, Engine, Page
 from milepost.wire import CursorSeal
+
+SHOWN: Final = 20  # notifications that a snapshot holds, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,19 @@ class Unread:
 async def of_page(
     engine: Engine, seal: CursorSeal, tenant: str, user: str, page: Page, *, whole: bool
 ) -> Unread | None:
-    """The user's count where a page makes it worth telling; counted after the page was read.
+    """The user's count where a page makes it worth telling; counted in the page, or after it was read.
 
-    ``whole``: the page is a snapshot, in which the user's inbox is, if there is one.
+    ``whole``: the page is a snapshot of at most ``SHOWN`` notifications, in which the user's inbox is, if there is one.
     """
     if whole:
-        counts = await engine.count(tenant, inbox.unread_questions(user))
         mark = next((document for document in page.documents if document.kind == "inbox"), None)
+        shown = [document for document in page.documents if RECENT in document.labels]
+        if len(shown) < SHOWN:
+            # all that is not archived is here, a broadcast or the user's own copy of it: nothing is left to ask
+            read_up_to = _read_up_to(user, mark)
+            count = sum(inbox.UNREAD in document.labels and document.order > read_up_to for document in shown)
+            return Unread(count, read_up_to, seal.encode(tenant, page.cursor))
+        counts = await engine.count(tenant, inbox.unread_questions(user))
         return _unread(seal, tenant, user, mark, counts.values, counts)
     if all(document.kind == "job" for document in page.documents):
         return None
@@ -58,5 +67,8 @@ async def _counted(
 def _unread(
     seal: CursorSeal, tenant: str, user: str, mark: Document | None, values: Sequence[int], counts: Counts
 ) -> Unread:
-    read_up_to = 0 if mark is None else inbox.load_inbox(user, mark).read_up_to
-    return Unread(inbox.unread(values), read_up_to, seal.encode(tenant, counts.cursor))
+    return Unread(inbox.unread(values), _read_up_to(user, mark), seal.encode(tenant, counts.cursor))
+
+
+def _read_up_to(user: str, mark: Document | None) -> int:
+    return 0 if mark is None else inbox.load_inbox(user, mark).read_up_to

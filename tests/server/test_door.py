@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,6 @@ UNUSUAL = {
     "another protocol": REQUEST[:-2] + b"Upgrade: websocket\r\n\r\n",
     "the end of the connection": REQUEST.replace(b"Keep-Alive", b"close"),
     "an origin": REQUEST[:-2] + b"Origin: https://app.example.com\r\n\r\n",
-    "a proxy's word": REQUEST[:-2] + b"X-Forwarded-For: 192.0.2.1\r\n\r\n",
     "two credentials": REQUEST[:-2] + b"authorization: Bearer x\r\n\r\n",
     "no header with a credential": REQUEST.replace(b"AUTHORIZATION", b"Cookie"),
     "a ticket": REQUEST.replace(b"dialect=milepost", b"ticket=mt_x"),
@@ -160,6 +159,20 @@ def test_both_ways_answer_the_same(server: Server, name: str) -> None:
     request = f"GET /api/stream{query} HTTP/1.1\r\n{lines}\r\n".encode()
     assert plain(request)
     assert _answer(server, request, whole=True) == _answer(server, request, whole=False)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["door", "uvicorn"])
+def test_a_proxy_says_whose_request_it_is(own_server: Callable[..., Server], whole: bool) -> None:
+    """From a proxy of this machine the address that it names is the one that is counted, on both ways."""
+    server = own_server(connect_rate=3)
+
+    def status(number: int, address: str) -> bytes:
+        bearer = f"Authorization: Bearer {token(f'u{number}')}"
+        request = f"GET /api/stream HTTP/1.1\r\nHost: x\r\n{bearer}\r\nX-Forwarded-For: {address}\r\n\r\n"
+        return _answer(server, request.encode(), whole=whole)[0].split()[1]
+
+    assert [status(number, "192.0.2.1") for number in range(4)] == [b"200", b"200", b"200", b"429"]
+    assert status(4, "192.0.2.2") == b"200"
 
 
 def test_what_is_answered_at_the_door_is_counted(server: Server) -> None:

@@ -45,11 +45,8 @@ _PLAIN = re.compile(
     rb"((?:[\w-]+: [!-~](?:[ -~]*[!-~])?\r\n)+)\r\n"
 )
 _PARAMETERS: Final = frozenset({"dialect", "jobs", "after", "lastEventId", "last_event_id", "reason"})
-# Bodies, other protocols, browsers' origins and proxies' words are uvicorn's and the application's affair.
-_UNUSUAL: Final = frozenset(
-    {"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer", "origin"}
-    | {"forwarded", "x-forwarded-for", "x-forwarded-proto"}
-)
+# Bodies, other protocols and browsers' foreign origins are uvicorn's and the application's affair.
+_UNUSUAL: Final = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer", "origin"})
 
 
 def plain(data: bytes) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
@@ -118,7 +115,12 @@ class Entrance:
         found = plain(data)
         if found is None or services.sign_in is not None or services.verifier is None or not services.started:
             return None
-        return Asked(*found, None, address)
+        headers, query = found
+        # the same rule as for all others, by the same code: a proxy that is trusted says whose request it is
+        trusted: Any = getattr(self._config.loaded_app, "trusted_hosts", ())
+        if "x-forwarded-for" in headers and address in trusted:
+            address = trusted.get_trusted_client_address(headers["x-forwarded-for"])[0] or address
+        return Asked(headers, query, None, address)
 
     def expect(self, door: Door) -> None:
         """Cut the connection off where nothing comes. One timer for all: most wait for a millisecond."""
