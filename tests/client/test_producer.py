@@ -17,6 +17,8 @@ from milepost.errors import Conflict
 from tests.client.hub import wait_until
 from tests.client.place import Place
 
+BEAT = 5.0  # seconds between two signs of life
+
 
 @pytest.fixture
 def mp(place: Place) -> Iterator[Milepost]:
@@ -236,6 +238,17 @@ def test_a_newer_attempt_fences_the_old_worker(
             assert found["state"] == "running"
         old.complete()
     assert caught.value.code == "stale_attempt"
+
+
+def test_the_end_waits_for_no_beat(mp: Milepost, place: Place, job_id: str) -> None:
+    """A job ends when its block is left, however long after its last update that is: not with the next beat."""
+    with mp.job(job_id, title="Set") as job:
+        job.advance()
+        arrived(place, job_id, current=1)
+        time.sleep(3 * INTERVAL)  # by now nothing is left to say
+        left = time.monotonic()
+    assert time.monotonic() - left < BEAT / 2
+    arrived(place, job_id, state="completed")
 
 
 def test_a_live_job_is_taken_up(mp: Milepost, place: Place, job_id: str) -> None:

@@ -303,6 +303,7 @@ class AsyncReporter:
     async def _hush(self, patience: float) -> None:
         """Stop the sender; what is in flight may arrive within ``patience`` seconds."""
         self._ending.set()
+        self._wake.set()  # it may be waiting for something to say
         _, late = await asyncio.wait({self._sender}, timeout=max(patience, 0.01))
         for task in late:
             task.cancel()
