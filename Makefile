@@ -16,7 +16,7 @@ WEB := $(filter-out web/node_modules/%,$(wildcard web/*.json web/*.ts web/*.js w
        $(shell find web/src -type f 2>/dev/null)
 
 help: ## what each of these does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/product $(BUNDLE) engine ## hub, worker and page of the example, until Ctrl-C; ENGINE=redis or postgres: two hubs
 	@echo "· milepost demo --engine $(ENGINE)"
@@ -37,6 +37,10 @@ check: .venv/tools $(BUNDLE) ## the rules of the code: format, lint, types, laye
 	@python -m pytest -q tests/test_architecture.py tests/test_public_api.py
 	@echo "· biome, tsc, bundle sizes"
 	@cd web && npm run --silent check && npm run --silent size
+
+check-breaks: .venv/tools $(BUNDLE) programs ## whether each requirement's test fails when the product is broken; ID="1.4 2.1"
+	@echo "· the breaks of tests/breaks/, each in a copy of the tree"
+	@python scripts/breaks.py $(ID)
 
 bench: .venv/tools $(BUNDLE) programs ## the figures of docs/performance.md, measured here
 	@scripts/need 'command -v cc' gcc libc6-dev
@@ -114,4 +118,4 @@ programs:
 	@scripts/need 'command -v haproxy || ls /usr/sbin/haproxy' haproxy
 	@scripts/need 'command -v caddy' caddy
 
-.PHONY: help demo test check bench docs clean engine programs
+.PHONY: help demo test check check-breaks bench docs clean engine programs

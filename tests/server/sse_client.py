@@ -162,21 +162,29 @@ class Stream:
         return self._events.pop(0)
 
     def until(self, name: str, seconds: float = SECONDS) -> list[Event]:
-        """All events up to and with the first of that name."""
-        found = [self.next(seconds)]
-        while found[-1].name != name:
-            found.append(self.next(seconds))
-        return found
+        """All events up to and with the first of that name. Nothing but signs of life for so long is too long."""
+        found: list[Event] = []
+        for event in self._events_within(seconds):
+            found.append(event)
+            if event.name == name:
+                return found
+        raise EOFError
 
     def rest(self, seconds: float = SECONDS) -> list[Event]:
-        """All events to the end, which the server has to make."""
-        found = []
-        with contextlib.suppress(EOFError):
-            while True:
-                found.append(self.next(seconds))
+        """All events to the end, which the server has to make; for how long it may wait as ``until``."""
+        found = list(self._events_within(seconds))
         if not self.parser.clean:
             raise BadStreamError("it ended in the middle of a block")
         return found
+
+    def _events_within(self, seconds: float) -> Iterator[Event]:
+        until = time.monotonic() + seconds
+        with contextlib.suppress(EOFError):
+            while True:
+                event = self.next(max(0.0, until - time.monotonic()))
+                if event.name not in {"heartbeat", "keepalive"}:
+                    until = time.monotonic() + seconds
+                yield event
 
     def quiet(self, seconds: float) -> list[Event]:
         """What comes within that time."""
