@@ -17,20 +17,20 @@ from milepost.errors import Conflict
 from tests.client.hub import wait_until
 from tests.client.place import Place
 
-BEAT = 5.0  # seconds between two signs of life
+DEADLINE = 5.0
 
 
 @pytest.fixture
 def mp(place: Place) -> Iterator[Milepost]:
     """A client without ``await``."""
-    with Milepost(place.url, token=place.token, deadline=5) as made:
+    with Milepost(place.url, token=place.token, deadline=DEADLINE) as made:
         yield made
 
 
 @pytest.fixture
 async def live(place: Place) -> AsyncIterator[AsyncMilepost]:
     """A client with ``await``."""
-    async with AsyncMilepost(place.url, token=place.token, deadline=5) as made:
+    async with AsyncMilepost(place.url, token=place.token, deadline=DEADLINE) as made:
         yield made
 
 
@@ -247,7 +247,7 @@ def test_the_end_waits_for_no_beat(mp: Milepost, place: Place, job_id: str) -> N
         arrived(place, job_id, current=1)
         time.sleep(3 * INTERVAL)  # by now nothing is left to say
         left = time.monotonic()
-    assert time.monotonic() - left < BEAT / 2
+    assert time.monotonic() - left < DEADLINE / 2
     arrived(place, job_id, state="completed")
 
 
