@@ -23,11 +23,11 @@ SECRET = "a-secret-of-the-tests-0123456789abcdef"
 # Engine, hubs, kills. A hub's own part in this is the same everywhere, and is tried a hundred times on SQLite.
 RUNS = [
     ("sqlite", 1, 100),
-    ("redis", 1, 12),
-    ("postgres", 1, 12),
+    ("redis", 1, 8),
+    ("postgres", 1, 8),
     ("sqlite", 2, 6),
-    ("redis", 2, 12),
-    ("postgres", 2, 12),
+    ("redis", 2, 8),
+    ("postgres", 2, 8),
 ]
 
 
