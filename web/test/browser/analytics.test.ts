@@ -1,6 +1,7 @@
 import { afterEach, expect, onTestFinished, test } from 'vitest';
 import { type AnalyticsOptions, attachAnalytics } from '../../src/analytics/index.ts';
 import type { ClientOptions } from '../../src/core/types.ts';
+import { shareTabs } from '../../src/share/index.ts';
 import { room, until } from '../fixture/room.ts';
 
 interface Report {
@@ -132,6 +133,18 @@ test('of two tabs one counts; when it is hidden it reports, and the other one co
   show('hidden');
   await until(async () => (await told('actions', 'notified')) > 1);
   expect(await told('actions', 'notified')).toBe(2);
+});
+
+test('tabs that share a connection report its loss once', async () => {
+  const shared = { share: shareTabs, userKey: `shared${Math.random()}` };
+  const { hub, attach, told, reports } = setup(shared);
+  const tabs = [await attach(), await attach()];
+  expect((await hub.do({ drop: true })).streams).toBe(0);
+  const again = /reconnecting.*connected$/;
+  await until(() => tabs.every(({ states }) => again.test(states.join())));
+  for (const { detach } of tabs) detach();
+  await until(() => told('reconnections', 'network'));
+  expect((await reports()).length).toBe(1);
 });
 
 test('what a person does is counted, as little as possible of it', async () => {
