@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -234,8 +235,7 @@ async def test_a_clock_set_back_keeps_no_dead_job_alive(world: World, jump: floa
     await world.pass_time(32)
     await world.begin("alive")
     await world.begin("silent")
-    for number in range(PAGE):
-        await world.begin(f"more-{number}")
+    await asyncio.gather(*(world.begin(f"more-{number}") for number in range(PAGE)))
     await world.pass_time(1)
     world.wall.advance(jump)
     await world.pass_time(29, beats="alive")
@@ -256,8 +256,7 @@ async def test_many_jobs_that_die_at_once_are_all_found_in_one_look(world: World
     """More dead jobs than one page holds: the next look follows at once until none is left."""
     await world.pass_time(60)
     count = PAGE + 10
-    for number in range(count):
-        await world.begin(f"j{number}")
+    await asyncio.gather(*(world.begin(f"j{number}") for number in range(count)))
     world.wall.advance(30)
     world.steady.advance(30)
     await world.leases.look()  # was away: grants
