@@ -33,6 +33,8 @@ PARTS: Final = {  # by where the innermost function is: the first that fits
     "engine: SQLite, waits for the disk included": ("milepost/engines",),
     "hub, frames": (
         "milepost/hub",
+        "milepost/pulse",
+        "milepost/unread",
         "milepost/delivery",
         "milepost/subscriber",
         "milepost/wire",
