@@ -89,9 +89,14 @@ class Copy:
                 shutil.copy2(ROOT / name, root / name)
         shutil.copytree(ROOT / STATIC, root / STATIC)
         (root / ".venv").symlink_to(ROOT / ".venv")
-        # not a link: vite serves nothing from beyond its root, and keeps what it has made ready in there
-        modules = Path("web/node_modules")
-        shutil.copytree(ROOT / modules, root / modules, symlinks=True, ignore=shutil.ignore_patterns(".vite*"))
+        # Not a link: vite serves nothing from beyond its root, and keeps what it has made ready in there.
+        modules = ROOT / "web" / "node_modules"
+        shutil.copytree(
+            modules,
+            root / "web" / "node_modules",
+            symlinks=True,
+            ignore=lambda folder, _: [".vite"] if Path(folder) == modules else [],
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         # before the packages of .venv, one of which leads to the tree that is not broken
         self._environment = {**kept, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -59,9 +59,10 @@ def worker(hub: Server) -> Iterator[subprocess.Popen[str]]:
 
 def _until(hub: Server, state: str) -> float:
     """When the reader's stream shows the job in this state, on the monotonic clock."""
+    until = time.monotonic() + 20
     with hub.someone("u7").stream("/jobs/job-1/stream") as stream:
         while True:
-            event = stream.next(20)
+            event = stream.next(max(0.0, until - time.monotonic()))
             if event.name == "job" and event.json["job"]["state"] == state:
                 return time.monotonic()
 

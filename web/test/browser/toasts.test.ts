@@ -232,6 +232,8 @@ describe.each(LOOKS)('$name', ({ renderer, card, region }) => {
       await server.do({ put: { id: 'a', current: n, ...(n === 32 && { state: 'completed' }) } });
       await until(() => client.job('a').getSnapshot().current === n);
       if (n % 5 === 0) await until(() => announcer().textContent?.includes(`${n} of 32`));
+      // Long enough for a step between to be said, if it were to be.
+      if (n % 5 === 3) await pause(200);
     }
     await until(() => announcer().textContent?.includes('Complete'));
     observer.disconnect();
