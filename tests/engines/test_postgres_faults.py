@@ -257,6 +257,22 @@ async def test_a_stopped_process_holds_nobody_up(postgres_server: PostgresServer
         session.close()
 
 
+async def test_nothing_is_freed_under_the_driver(postgres_server: PostgresServer) -> None:
+    """A session that is closed while a statement runs is freed when that has ended, and it ends at once."""
+    url = postgres_server.url(database := postgres_server.new_database())
+    async with opened(url) as (engine,):
+        assert isinstance(engine, PostgresEngine)
+        session = await engine.server.connect()
+        work = asyncio.create_task(session.use(session.connection.execute("SELECT pg_sleep(60)")))
+        running = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{database}' AND wait_event = 'PgSleep'"
+        await wait_until(lambda: postgres_server.execute(running))
+        session.close()
+        assert not session.connection.closed
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(work, SECONDS)
+        assert session.connection.closed
+
+
 async def test_promoted_with_lag(mortal: PostgresServer, standby_folder: Path) -> None:
     """A standby that lagged is promoted: its revisions are given anew, and every reader of the old ones starts over."""
     database = mortal.new_database()

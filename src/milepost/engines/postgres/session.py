@@ -99,6 +99,7 @@ class Session:
         self._cursor = connection.cursor(binary=True)
         self._socket = connection.fileno()
         self._is_left = False
+        self._work: asyncio.Future[Any] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -130,13 +131,12 @@ class Session:
 
         Raises ``Lost`` where the connection ended, any other error of the driver as it is.
         """
-        task = asyncio.ensure_future(work)
+        task = self._work = asyncio.ensure_future(work)
+        task.add_done_callback(self._done)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._is_left = True
-            self.cut()  # the work finds out, and ends
-            task.add_done_callback(self._left_alone)
+            self.close()
             raise
         except Exception as error:
             lost = self.connection.pgconn.status != pq.ConnStatus.OK
@@ -147,17 +147,30 @@ class Session:
 
     def cut(self) -> None:
         """End the connection under whoever waits for it."""
+        if self.connection.closed:
+            return  # the number of its socket may be another one's by now
         with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._socket)) as double:
             double.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of it, at once and from any thread."""
+        """Let go of it, at once and from any thread. Work that is under way finds out, and ends.
+
+        Until then the driver reads and writes the connection's memory, which must not be freed under it: that would be
+        a crash, or a lock that nobody ever opens, of the whole process.
+        """
+        self._is_left = True
+        work = self._work
+        if work is not None and not work.done() and not work.get_loop().is_closed():
+            self.cut()
+            if not work.done():
+                return
         self.connection.pgconn.finish()
 
-    def _left_alone(self, task: asyncio.Future[Any]) -> None:
-        if not task.cancelled():
-            task.exception()  # nobody else asks for it
-        self.close()
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        if self._is_left:
+            if not task.cancelled():
+                task.exception()  # perhaps nobody else asks for it
+            self.connection.pgconn.finish()
 
 
 class Lost(psycopg.OperationalError):
