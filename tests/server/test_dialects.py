@@ -251,6 +251,7 @@ def test_a_refusal_that_no_page_stops_at(me: Client, path: str) -> None:
         (event,) = stream.rest()
         assert event.name == ("keepalive" if "enrichment" in path else "heartbeat")
         assert (event.retry or 0) >= 1000
+    few = me.server.someone(f"native{next(_numbers)}", "few")  # whose streams are not still being closed
     with few.stream(), few.stream(), few.stream(path) as stream:
         assert stream.status == 429
 
