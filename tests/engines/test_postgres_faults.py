@@ -161,7 +161,7 @@ async def test_the_listening_backend_is_killed(postgres_server: PostgresServer) 
             cursor = await start(there)
             for n in range(3):
                 assert await asyncio.wait_for(anext(hints), SECONDS) in ("t", None)
-                assert _kill_listening_backend(postgres_server, database)
+                await wait_until(lambda: _kill_listening_backend(postgres_server, database))
                 await here.commit("t", [write(f"k{n}")])
                 began, held = time.monotonic(), set[str]()
                 while f"k{n}" not in held:
