@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,21 @@ from tests.engines.redis_server import RedisServer, running_redis
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TESTS = Path(__file__).resolve().parent
+PAGE = (TESTS.parent / "docs" / "requirements.md").read_text()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test answers to the ids of its requirements too: ``pytest -k R1.4.`` runs those that hold 1.4."""
+    ids: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row, tests in re.findall(r"^\| (\d\.\w+) \|[^|]+\| (.+) \|$", PAGE, re.MULTILINE):
+        for test in re.findall(r"`([\w/]+\.py)::(\w+)`", tests):
+            ids[test].add(f"R{row}.")
+    for item in items:
+        name = item.name.partition("[")[0]
+        item.extra_keyword_matches.update(ids[str(item.path.relative_to(TESTS)), name])
 
 
 @pytest.fixture(scope="session")
