@@ -31,9 +31,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BREAKS: Final = ROOT / "tests" / "breaks"
 STATIC: Final = Path("src/milepost/server/static")
 AT_ONCE: Final = 2
-SECONDS: Final = (
-    600.0  # for the tests of one break; a break that hangs them is noticed by pytest's own limit long before
-)
+SECONDS: Final = 600.0  # for the tests of one break; pytest's own limit ends one that hangs long before
 
 
 @dataclass(frozen=True)
