@@ -6,22 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.browser.casefile import Casefile
 from tests.browser.proxy import FaultProxy
 from tests.browser.visitor import Visitor
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-gpu",
-    "--disable-quic",
-]
 Visit = Callable[..., Visitor]
 
 expect.set_options(timeout=15_000)
@@ -34,15 +24,6 @@ def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casef
     yield casefile
     casefile.close()
     assert "Traceback" not in casefile.log, casefile.log
-
-
-@pytest.fixture(name="browser", scope="module")  # no wider: while it is open, no async test can run in this process
-def fixture_browser() -> Iterator[Browser]:
-    """The system's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="proxy")

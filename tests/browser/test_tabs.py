@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, Request, Route, expect
 
 from tests.browser.casefile import Casefile, until
-from tests.browser.conftest import CHROMIUM, FLAGS, Visit
+from tests.browser.chromium import CHROMIUM, FLAGS
+from tests.browser.conftest import Visit
 from tests.browser.proxy import FaultProxy
 from tests.browser.test_connection import show
 from tests.browser.visitor import Visitor

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import CHROMIUM, FLAGS
+from tests.browser.chromium import CHROMIUM, FLAGS
 from tests.deploy.curl import VERSIONS, Curl, CurlStream
 from tests.deploy.proxies import NAMES, Proxy
 from tests.server.process import Client, Server, wait_until

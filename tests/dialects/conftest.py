@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request
 
-from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.server.process import Client, Server
 
 PAGES = Path(__file__).parent / "pages"
@@ -31,15 +30,6 @@ def fixture_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     yield server
     server.close()
     assert "Traceback" not in server.log, server.log
-
-
-@pytest.fixture(name="browser", scope="module")  # no wider: while it is open, no async test can run in this process
-def fixture_browser() -> Iterator[Browser]:
-    """The system's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="visit")

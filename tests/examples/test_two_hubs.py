@@ -14,10 +14,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from milepost.auth import issue_token
-from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.visitor import Visitor as Person
 from tests.engines.redis_server import running_redis
 from tests.examples.conftest import EXAMPLE, Demo, running, until
@@ -40,15 +39,6 @@ WATCH = """
   }).observe(document.body, { subtree: true, childList: true, attributes: true });
 }
 """
-
-
-@pytest.fixture(name="browser", scope="module")  # no wider: while it is open, no async test can run in this process
-def fixture_browser() -> Iterator[Browser]:
-    """The system's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="data")
