@@ -18,6 +18,7 @@ from milepost.engines.postgres import PostgresEngine
 from milepost.engines.postgres.session import SQL
 from milepost.errors import Unavailable
 from milepost.model import Cursor
+from milepost.testing import wait_until
 from milepost.testing.documents import NOW, keys, read_on, revisions, start, write
 from tests.engines.postgres_server import PostgresServer
 
@@ -154,6 +155,25 @@ async def test_durability(postgres_server: PostgresServer, database: str, url: s
     assert await (await session.connection.execute("SHOW synchronous_commit")).fetchone() == (used,)
     session.close()
     await engine.close()
+
+
+async def test_a_server_that_does_not_sync(
+    postgres_server: PostgresServer, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the server itself may lose what it acknowledged, the log says so, once."""
+    postgres_server.execute("ALTER SYSTEM SET full_page_writes = off")
+    try:
+        postgres_server.execute("SELECT pg_reload_conf()")
+        await wait_until(lambda: postgres_server.execute("SHOW full_page_writes") == [("off",)])
+        engine = open_engine(url)
+        await engine.commit("t", [write("a")])
+        await engine.heads(["t"])
+        await engine.close()
+    finally:
+        postgres_server.execute("ALTER SYSTEM RESET full_page_writes")
+        postgres_server.execute("SELECT pg_reload_conf()")
+    told = [record.getMessage() for record in caplog.records if "full_page_writes = off" in record.getMessage()]
+    assert len(told) == 1
 
 
 def test_after_a_fork(url: str) -> None:

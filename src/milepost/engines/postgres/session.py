@@ -228,7 +228,7 @@ class Server:
         return session
 
     async def _prepare(self, session: Session) -> None:
-        ((there, server, encoding, synchronous),) = await session.rows("version")
+        ((there, server, encoding, synchronous, unsafe),) = await session.rows("version")
         if server < OLDEST or encoding != "UTF8":
             raise away(
                 f"PostgreSQL 13 or newer with the encoding UTF8 is needed, not {server // 10000} with {encoding}"
@@ -237,6 +237,8 @@ class Server:
             await session.connection.execute("SET synchronous_commit = on")  # or what is acknowledged may be lost
         if self.is_ready:
             return
+        if unsafe:
+            log.warning("PostgreSQL runs with %s: what is acknowledged may be lost with the machine", unsafe)
         version = (await session.rows("store_version"))[0][0] if there else 0
         if version < VERSION:
             await self._migrate(session)

@@ -11,7 +11,9 @@ SELECT EXISTS (
         SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'milepost' AND c.relname = 'store'
     ), current_setting('server_version_num')::int,
-    current_setting('server_encoding'), current_setting('synchronous_commit');
+    current_setting('server_encoding'), current_setting('synchronous_commit'), concat_ws(' and ',
+        CASE current_setting('fsync') WHEN 'off' THEN 'fsync = off' END,
+        CASE current_setting('full_page_writes') WHEN 'off' THEN 'full_page_writes = off' END);
 
 -- store_version: The version of a store that is there.
 SELECT version FROM milepost.store;
