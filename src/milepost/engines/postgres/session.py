@@ -214,7 +214,10 @@ class Server:
             raise away("PostgreSQL refused a connection a moment ago")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._parameters)
+                try:
+                    connection = await self._connection()
+                except (psycopg.Error, OSError):  # one that was cut while it was made says nothing of the next
+                    connection = await self._connection()
         except (psycopg.Error, TimeoutError, OSError) as error:
             self._refused_until = loop.time() + random.uniform(*AWAY_SECONDS)
             raise explain(error) from error
@@ -226,6 +229,9 @@ class Server:
         except psycopg.Error as error:
             raise explain(error) from error
         return session
+
+    async def _connection(self) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(autocommit=True, **self._parameters)
 
     async def _prepare(self, session: Session) -> None:
         ((there, server, encoding, synchronous, unsafe),) = await session.rows("version")
