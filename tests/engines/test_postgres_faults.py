@@ -88,6 +88,14 @@ async def test_dropped_connections(postgres_server: PostgresServer, proxy: Proxy
         traffic.check()
 
 
+async def test_dropped_while_it_is_made(postgres_server: PostgresServer, proxy: Proxy) -> None:
+    """A connection that is cut in its first moment is made again, and who asked does not notice."""
+    async with opened(postgres_server.url(postgres_server.new_database(), port=proxy.port)) as (engine,):
+        lost = proxy.lose_reply(b"application_name")
+        assert len(await engine.heads(["t"])) == 1
+        assert lost.is_set()
+
+
 @pytest.mark.parametrize("how", ["hangs", "is away"])
 async def test_every_verb_is_bounded(postgres_server: PostgresServer, proxy: Proxy, how: str) -> None:
     """A server that hangs or is away: every verb says ``engine_away`` within 2 s, and works again within 5 s."""
