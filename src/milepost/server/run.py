@@ -43,6 +43,9 @@ SEND_BUFFER: Final = 64 * 1024  # bytes that the kernel holds for a reader who s
 BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
 INTERRUPTED_DRAIN: Final = 1.0  # Ctrl-C is somebody at a terminal
+# Longer than proxies keep a connection for the next request (nginx: 60 s). With uvicorn's 5 s, which is HAProxy's time too,
+# one now and then sends a request into a connection that is just being closed, and its client gets no answer.
+KEEP_ALIVE_SECONDS: Final = 75
 CLOSE_SECONDS: Final = 5  # for answers that are being written after the drain
 FAMILY_SECONDS: Final = 8.0  # beyond the drain time, for processes that have something to store yet
 # A stream is a hundred objects that live long and are no garbage; Python's defaults look through all of them again with
@@ -185,6 +188,7 @@ def _config(app: Application | Starlette) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
 
