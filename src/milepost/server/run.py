@@ -43,8 +43,8 @@ SEND_BUFFER: Final = 64 * 1024  # bytes that the kernel holds for a reader who s
 BACKLOG: Final = 4096
 STREAMS_ENDED_PER_SECOND: Final = 500
 INTERRUPTED_DRAIN: Final = 1.0  # Ctrl-C is somebody at a terminal
-# Longer than proxies keep a connection for the next request (nginx: 60 s). With uvicorn's 5 s, which is HAProxy's time too,
-# one now and then sends a request into a connection that is just being closed, and its client gets no answer.
+# Longer than proxies keep a connection for the next request (nginx: 60 s). With uvicorn's 5 s, which is HAProxy's time
+# too, one now and then sends a request into a connection that is just being closed, and its client gets no answer.
 KEEP_ALIVE_SECONDS: Final = 75
 CLOSE_SECONDS: Final = 5  # for answers that are being written after the drain
 FAMILY_SECONDS: Final = 8.0  # beyond the drain time, for processes that have something to store yet
