@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -295,3 +296,43 @@ def test_links_only_to_named_sites(own_server: Any) -> None:
     me.job("j")
     refused(me.call("POST", "/jobs/j/complete", {"output_url": "https://evil.example/x"}), 422, "invalid")
     assert me.get("/jobs/j")["job"]["state"] == "queued"
+
+
+def test_answered_before_its_body_came(me: Client) -> None:
+    """A refusal waits for a body that is on its way: what comes next on the connection is a request."""
+    head = (
+        f"POST /api/notifications/read-all HTTP/1.1\r\nhost: x\r\ncookie: milepost_token={me.token}\r\n"
+        "origin: https://elsewhere.example\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection:
+        connection.sendall(head)
+        assert select.select([connection], [], [], 0.5)[0] == []
+        connection.sendall(b"{}")
+        assert _answer(connection).startswith(b"HTTP/1.1 403")
+        connection.sendall(head + b"{}")
+        assert _answer(connection).startswith(b"HTTP/1.1 403")
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Head and document, which come in two parts."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        part = connection.recv(4000)
+        assert part, answer
+        answer += part
+    return answer
+
+
+def test_refused_for_its_size(me: Client) -> None:
+    """What nobody will read ends the connection, and says so."""
+    head = (
+        f"POST /api/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {me.token}\r\n"
+        "content-type: application/json\r\ncontent-length: 999999999\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", me.server.port), timeout=10) as connection:
+        connection.sendall(head)
+        answer = b""
+        while part := connection.recv(4000):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer

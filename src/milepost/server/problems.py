@@ -30,6 +30,9 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2.0  # where waiting helps and nobody said how long
 RETRY_SPREAD: Final = 1.5
 UNEXPECTED: Final = "unexpected"
+BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+EXPECT: Final = frozenset({b"expect"})
+MAX_DISCARDED: Final = 1024 * 1024  # bytes that are read and thrown away to keep a connection
 ANSWERED: Final = "milepost.answered"  # in the scope: the status of an answer that did not go through ``send``
 
 Answered = Callable[[Scope, int, float], None]
@@ -133,8 +136,17 @@ async def _on_http(_: Request, error: Exception) -> Response:
     return _document(status, code, detail, headers=allow)
 
 
+def _names(scope: Scope, headers: frozenset[bytes]) -> bool:
+    """Whether the request has one of these headers."""
+    return any(name in headers for name, _ in scope.get("headers", ()))
+
+
 class Guard:
     """The outermost part of the application: no exception gets past it, so no server prints it with its text.
+
+    Who is answered before their request's body has come is read to its end first, or told that the connection ends:
+    a proxy that saw the answer, and so never sent the body, would have the next request on that connection, perhaps
+    somebody else's, taken for it (RFC 9112, section 9.3; HAProxy 2.6 does).
 
     ``answered(scope, status, seconds)`` is told of every request when it is over; status 0: gone before an answer.
     """
@@ -149,15 +161,29 @@ class Guard:
             await self._app(scope, receive, send)
             return
         status, begun = 0, time.perf_counter()
+        unread = _names(scope, BODY)
+
+        async def reading() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message["type"] == "http.request" and message.get("more_body", False)
+            return message
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # what is too large is not read, and who expects leave to send it sends nothing yet
+                is_refused = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (unread and _names(scope, EXPECT))
+                left = 0 if is_refused else MAX_DISCARDED
+                while unread and left > 0:
+                    left -= len((await reading()).get("body", b""))
+                if unread:
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, reading, noting)
         except Exception as error:  # noqa: BLE001 - that is what it is for
             answer = unexpected(error)
             if status == 0:
