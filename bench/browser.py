@@ -26,16 +26,8 @@ from bench import machine
 from bench.protocol import Address, Answers, connect, post
 from bench.report import Figure, Goal, Table
 from milepost.auth import issue_token
+from tests.browser.chromium import FLAGS
 
-FLAGS: Final = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-gpu",
-    "--disable-quic",
-)
 TIMES: Final = 5
 EVENTS: Final = 50
 HOUR: Final = 10_000
@@ -77,7 +69,7 @@ def run() -> Sequence[Table]:
     if program is None:
         raise SystemExit("There is no Chromium here.")
     with machine.folder() as folder, _demo(folder) as demo, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         table = Table(f"In Chromium {browser.version}, on the page of the demo", ("", "measured", "goal", ""))
         submitted = [_submit(browser, demo) for _ in range(TIMES)]
         _row(table, "submit → first progress", Figure([s[0] for s in submitted], " ms"), 3_000)

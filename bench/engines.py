@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from bench import machine
 from bench.engine import commit, job, rate
+from bench.latency import paced
 from bench.load import Producer, Remote
 from bench.protocol import Address
 from bench.readers import Readers
@@ -36,7 +37,6 @@ EVENTS: Final = 800
 LISTENERS: Final = 200
 IDLE: Final = 2_000
 IDLE_SECONDS: Final = 5.0
-TEXTS: Final = {"notification": ("notification", "message")}
 HOW: Final = (("one caller, one by one", 1, 1), ("64 callers, one by one", 1, 64), ("batches of 64", 64, 1))
 CONNECTIONS: Final = {"PostgreSQL": 10, "Redis": 3}  # of a server, whatever the number of its subscribers
 EVERYSEC: Final = "Redis, appendfsync everysec"
@@ -215,9 +215,7 @@ def _latency(found: Sequence[Store]) -> Table:
         for _ in range(TIMES):
             for name, server, readers in sets:
                 requests = [server.publish(user(n % LISTENERS)) for n in range(EVENTS)]
-                readers.begin("listen", EVENTS, TEXTS)
-                producer.call("pace", server.publisher, requests, RATE, EVENTS)
-                took = [nanoseconds / 1e6 for nanoseconds in readers.end()]
+                took = paced(server, readers, producer, requests, RATE, EVENTS)
                 p50s[name].append(statistics.median(took))
                 p99s[name].append(p99(took))
         for _, _, readers in sets:

@@ -59,9 +59,15 @@ def run() -> Sequence[Table]:
 
 
 def _once(server: Server, readers: Remote, producer: Remote) -> list[float]:
-    """The latency of each event in milliseconds."""
     # 7 and 10,000 have no common divisor: every user has a turn, neighbours are far apart
     requests = [server.publish(user(n * 7 % STREAMS)) for n in range(EVENTS)]
-    readers.begin("listen", EVENTS, TEXTS)
-    producer.call("pace", server.publisher, requests, RATE, EVENTS)
+    return paced(server, readers, producer, requests, RATE, EVENTS)
+
+
+def paced(
+    server: Server, readers: Remote, producer: Remote, requests: Sequence[bytes], rate: float, expected: int
+) -> list[float]:
+    """Publish the requests evenly, each once; the milliseconds until its reader had each of the ``expected`` events."""
+    readers.begin("listen", expected, TEXTS)
+    producer.call("pace", server.publisher, requests, rate, len(requests))
     return [nanoseconds / 1e6 for nanoseconds in readers.end()]

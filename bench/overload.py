@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import machine
 from bench.crowd import Crowd, Siege
-from bench.latency import TEXTS
+from bench.latency import paced
 from bench.load import Producer, Remote
 from bench.report import Figure, Goal, Table, number, p99
 from bench.servers import Milepost, user
@@ -62,6 +62,4 @@ class _Small(Milepost):
 def _once(server: Milepost, inside: Remote, producer: Remote) -> float:
     """The p99 in milliseconds of what is for those who are in."""
     requests = [server.publish(user(n * 7 % ROOM)) for n in range(EVENTS)]
-    inside.begin("listen", EVENTS, TEXTS)
-    producer.call("pace", server.publisher, requests, RATE, EVENTS)
-    return p99([nanoseconds / 1e6 for nanoseconds in inside.end()])
+    return p99(paced(server, inside, producer, requests, RATE, EVENTS))

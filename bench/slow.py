@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bench import machine
 from bench.crowd import Crowd
-from bench.latency import TEXTS
+from bench.latency import paced
 from bench.load import Producer, Remote
 from bench.report import Figure, Goal, Table, p99
 from bench.servers import Milepost, user
@@ -64,9 +64,7 @@ def _once(server: Milepost, crowd: Remote, producer: Remote) -> float:
         server.publish(user(number)) if goes else server.publish(user(number), "not awaited")
         for number, goes in zip(users, going, strict=True)
     ]
-    crowd.begin("listen", sum(going), TEXTS)
-    producer.call("pace", server.publisher, requests, RATE, EVENTS)
-    return p99([nanoseconds / 1e6 for nanoseconds in crowd.end()])
+    return p99(paced(server, crowd, producer, requests, RATE, sum(going)))
 
 
 def _fill_up(server: Milepost, crowd: Remote, producer: Remote) -> int:

@@ -69,6 +69,11 @@ class Delivery:
         reader = subscriber.reader(self.stats.of_user)
         self.write(subscriber, "stream_end", subscriber.dialect.stream_end(reader, reason, retry_ms, now=now))
 
+    def lags(self, subscriber: Subscriber) -> None:
+        """Its sink is full: nothing is written to it until ``Hub.drained``."""
+        subscriber.state = State.LAGGING
+        self.stats.lagging += 1
+
     def _put(self, subscriber: Subscriber, data: bytes) -> bool:
         sink = subscriber.sink
         if not data or sink is None:
@@ -156,8 +161,7 @@ class Delivery:
                 else:
                     continue
                 if not room and subscriber.state is live:
-                    subscriber.state = State.LAGGING
-                    self.stats.lagging += 1
+                    self.lags(subscriber)
         for same in encoded.values():
             self.stats.sent[same.event] += same.written
 

@@ -313,8 +313,7 @@ class Hub:
             if page.cursor == tenant.position:
                 subscriber.cursor = tenant.position  # one object for all who wait for what comes next
         if not room:
-            subscriber.state = State.LAGGING
-            self.stats.lagging += 1
+            self.delivery.lags(subscriber)
         elif done:
             subscriber.state = State.LIVE
         return room and not done

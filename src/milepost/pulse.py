@@ -106,5 +106,4 @@ class Pulse:
                 now=self._now(), cursor=cursor, degraded=tenant.degraded, connections=connections
             )
         if not self._delivery.write(subscriber, "heartbeat", data):
-            subscriber.state = State.LAGGING
-            self._delivery.stats.lagging += 1
+            self._delivery.lags(subscriber)

@@ -147,9 +147,8 @@ class Shares:
     def _forget(self, process: str, shard: str) -> None:
         if process == self._process:
             if self._written_at.pop(shard, None) is not None and (shard == LIFE or self._told[shard]):
-                self._stale.add(
-                    shard
-                )  # somebody whose clock is far ahead took it for out of date, or the store was emptied
+                # somebody whose clock is far ahead took it for out of date, or the store was emptied
+                self._stale.add(shard)
         elif process in self._others:
             other = self._others[process]
             if shard == LIFE:

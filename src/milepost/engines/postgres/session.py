@@ -203,7 +203,6 @@ class Server:
         self.closed = False
         self.is_ready = False  # whether the store has its present version
         self._refused_until = 0.0
-        self._migrating: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def connect(self) -> Session:
         """A new session. Raises ``Unavailable``."""
