@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { userEvent } from 'vitest/browser';
-import { attachBell } from '../../src/ui/index.ts';
+import { attachBell, attachInbox } from '../../src/ui/index.ts';
 import { violations } from '../fixture/axe.ts';
 import { room, until } from '../fixture/room.ts';
 import { clean, styled } from '../fixture/style.ts';
@@ -191,4 +191,46 @@ test('detaching removes the bell and its listeners', async () => {
   expect(document.querySelector('.milepost-bell-root')).toBeNull();
   expect(document.querySelector('.milepost-announcer')).toBeNull();
   listen.mockRestore();
+});
+
+test('the inbox stands in a page by itself: loading, empty, read, archive, and what fails', async () => {
+  clean();
+  styled();
+  const { client: make, ...server } = room();
+  const client = make();
+  const target = document.createElement('div');
+  document.body.append(target);
+  const detach = attachInbox(client, target);
+  expect(find('.milepost-empty').textContent).toBe('Loading…');
+  client.start();
+  await until(() => find('.milepost-empty').textContent === 'You are all caught up.');
+  for (const n of [1, 2]) await server.do({ notify: { id: `n${n}`, title: `Title ${n}` } });
+  await until(() => rows().length === 2);
+  expect(await violations()).toEqual([]);
+  await userEvent.click(rows()[0]?.querySelector('.milepost-row') as HTMLElement);
+  await until(() => !('unread' in (rows()[0]?.dataset ?? {})));
+  await userEvent.click(find('.milepost-inbox-head .milepost-action'));
+  await until(() => document.querySelector('.milepost-item[data-unread]') === null);
+  await userEvent.click(find('[aria-label="Archive Title 2"]'));
+  await until(() => rows().length === 1);
+  await server.do({ faults: { post: 503 } });
+  await userEvent.click(find('[aria-label="Archive Title 1"]'));
+  await until(() => find('.milepost-problem').checkVisibility());
+  await until(() => rows().length === 1);
+  detach();
+  expect(target.childElementCount).toBe(0);
+  expect(document.querySelector('.milepost-announcer')).toBeNull();
+});
+
+test('older notifications are shown on demand', async () => {
+  clean();
+  styled();
+  const { client: make, ...server } = room();
+  for (let n = 1; n <= 25; n++) await server.do({ notify: { id: `n${n}`, title: `Title ${n}` } });
+  const client = make();
+  onTestFinished(attachInbox(client, document.body));
+  client.start();
+  await until(() => rows().length >= 20 && find('.milepost-older').checkVisibility());
+  await userEvent.click(find('.milepost-older'));
+  await until(() => rows().length === 25 && !find('.milepost-older').checkVisibility());
 });
