@@ -18,7 +18,7 @@ WEB := $(filter-out web/node_modules/%,$(wildcard web/*.json web/*.ts web/*.js w
 help: ## what each of these does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/product $(BUNDLE) engine ## hub, worker and page of the example, until Ctrl-C; ENGINE=redis or postgres: two hubs
+demo: .venv/product $(BUNDLE) engine ## the five examples on one hub, until Ctrl-C; ENGINE=redis or postgres: two hubs
 	@echo "· milepost demo --engine $(ENGINE)"
 	@milepost demo --engine '$(ENGINE)'
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..stage.workqueue import Request
 from .cases import BadCase, Case, case_from_object
 from .planning import CATALOGUE, CUSTOM, KINDS, Kind
 from .storage import FULL
 from .templating import CUSTOM_LIMIT
 from .typesetting import unprintable
-from .workqueue import Request
 
 PACES: Final = (0.0, 0.25, 1.0)  # seconds after each step: full speed, to watch, slow
 
@@ -39,11 +39,13 @@ def request_from_form(visitor: str, asked: object) -> Request:
         id="doc-" + hashlib.sha256(f"{visitor}\n{key}".encode("utf-8", "replace")).hexdigest()[:16],
         owner=visitor,
         title=f"{what} · {case.name}"[:200],
-        case=case.to_json(),
-        kinds=tuple(kind.id for kind in kinds),
-        template=template,
+        wish={
+            "case": case.to_json(),
+            "kinds": [kind.id for kind in kinds],
+            "template": template,
+            "target": target,
+        },
         pace=pace,
-        target=target,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from .workqueue import Request
+from ..stage.workqueue import Request
 
 FULL: Final = Path("/dev/full")  # a device on which every write fails with "No space left on device"
 

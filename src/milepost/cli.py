@@ -412,31 +412,37 @@ def notify(
 
 @app.command()
 def demo(
+    examples: Annotated[list[str] | None, typer.Argument(help="Which examples; all of them by default.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8470,
-    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("casefile-data"),
+    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("milepost-demo"),
     engine: Annotated[
         str, typer.Option(help="sqlite; redis or postgres (two hubs, on one that it starts); or the URL of one.")
     ] = "sqlite",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Run the example: a form, real documents made from it, and their progress in the page."""
+    """Run the examples: five small applications on one hub, with real work and its progress in the page."""
     with told():
-        _example().run(host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser)
+        _supervisor().run(
+            examples or (), host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser
+        )
 
 
-def _example() -> ModuleType:
-    """The example that the wheel carries, or the checkout's."""
+def _supervisor() -> ModuleType:
+    """What runs the examples that the wheel carries, or the checkout's."""
     import importlib
     import importlib.util
 
     if importlib.util.find_spec("milepost._demo") is not None:
-        return importlib.import_module("milepost._demo.documents.__main__")
-    examples = Path(__file__).resolve().parents[2] / "examples"
-    if not (examples / "documents" / "__main__.py").is_file():
-        fail("this installation does not carry the example", 1)
-    sys.path.insert(0, str(examples))
-    return importlib.import_module("documents.__main__")
+        return importlib.import_module("milepost._demo.stage.supervisor")
+    folder = Path(__file__).resolve().parents[2] / "examples"
+    spec = importlib.util.spec_from_file_location(
+        "milepost_examples", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if not (folder / "stage").is_dir() or spec is None or spec.loader is None:
+        fail("this installation does not carry the examples", 1)
+    sys.modules["milepost_examples"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("milepost_examples.stage.supervisor")
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------

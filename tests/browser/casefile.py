@@ -1,4 +1,4 @@
-"""The demo as a person starts it: ``milepost demo``, with its hub, its workers and its page."""
+"""One example as a person starts it: ``milepost demo documents``, with its hub, its workers and its page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from milepost import Milepost
 from milepost.auth import issue_token
 
 T = TypeVar("T")
+TENANT = "documents"
 
 
 def until(look: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
@@ -33,14 +34,16 @@ class Casefile:
     def __init__(self, folder: Path) -> None:
         self._log = folder / "demo.log"
         self._data = folder / "data"
-        command = [sys.executable, "-m", "milepost", "demo", "--port", "0", "--data-dir", str(self._data)]
+        command = [sys.executable, "-m", "milepost", "demo", "documents", "--port", "0", "--data-dir", str(self._data)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-        self.url = until(self._told_url, what="the demo says where it is")
-        self.port = int(self.url.rpartition(":")[2])
+        origin = until(self._told_url, what="the demo says where it is")
+        self.url = f"{origin}/{TENANT}"  # of its page, below which the hub answers too
+        self.port = int(origin.rpartition(":")[2])
         self._secret = (self._data / "secret").read_text()
-        self._milepost = Milepost(self.url, token=issue_token(self._secret, user="tests", scope="produce", ttl=3600))
+        token = issue_token(self._secret, user="tests", tenant=TENANT, scope="produce", ttl=3600)
+        self._milepost = Milepost(origin, token=token)
 
     @property
     def log(self) -> str:
@@ -73,7 +76,7 @@ class Casefile:
 
     def token(self, visitor: str, *, seconds: float) -> str:
         """A token of a visitor's, as the page gives them, but for as long as a test wants."""
-        return issue_token(self._secret, user=visitor, ttl=seconds)
+        return issue_token(self._secret, user=visitor, tenant=TENANT, ttl=seconds)
 
     def close(self) -> None:
         """Ctrl-C. All of it ends, in good order."""

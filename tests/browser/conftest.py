@@ -29,7 +29,7 @@ def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casef
 @pytest.fixture(name="proxy")
 def fixture_proxy(casefile: Casefile) -> Iterator[FaultProxy]:
     """A network between a visitor and the demo that a test can spoil."""
-    proxy = FaultProxy(casefile.port)
+    proxy = FaultProxy(casefile.port, path="/documents")
     yield proxy
     proxy.close()
 

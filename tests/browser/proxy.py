@@ -31,10 +31,10 @@ class FaultProxy:
     ever; ``slow`` sends a few bytes at a time; ``stutter`` sends each job's frame twice, then older ones, then that
     frame again; ``reorder`` sends a few frames backwards; ``compress`` packs the body as gzip, frame by frame;
     ``forbid`` answers 403, with a page of its own. ``away`` answers everything with 503. `seen` has the target of every
-    request.
+    request. `url` leads to the page at `path`.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, path: str = "") -> None:
         self.mode: Mode = "pass"
         self.seen: list[str] = []
         self._behind = port
@@ -44,7 +44,7 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{path}"
 
     @property
     def streams(self) -> int:

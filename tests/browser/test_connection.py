@@ -92,7 +92,9 @@ def test_an_expired_token(visit: Visit, casefile: Casefile, proxy: FaultProxy) -
     expect(visitor.bar).to_have_attribute("value", re.compile(r"\d"))
     renewed = asked(visitor.page, "/session")
     token = casefile.token(visitor.id, seconds=6)
-    visitor.context.add_cookies([{"name": "milepost_token", "value": token, "url": proxy.url, "httpOnly": True}])
+    visitor.context.add_cookies(
+        [{"name": "milepost_token", "value": token, "domain": "127.0.0.1", "path": "/documents", "httpOnly": True}]
+    )
     visitor.page.evaluate("() => { client.connection.subscribe(() => { window.said ||= connection.textContent; }); }")
     streams = asked(visitor.page, "/api/stream")
     proxy.cut()

@@ -102,6 +102,6 @@ def _ends_right(visitor: Visitor, told: list[str]) -> None:
     expect(visitor.page.locator(".milepost-badge")).to_have_text("2")  # that the job is done, and what came meanwhile
     assert visitor.page.evaluate("shown.size") == 1
     job_id = visitor.card("completed").get_attribute("data-job-id")
-    look = "async id => (await (await fetch(`/api/jobs/${id}`)).json()).job.rev === client.job(id).getSnapshot().rev"
+    look = "async id => (await (await fetch(`api/jobs/${id}`)).json()).job.rev === client.job(id).getSnapshot().rev"
     assert visitor.page.evaluate(look, job_id)
     assert visitor.page.evaluate("told") == told

@@ -81,7 +81,7 @@ def test_1_a_job_to_its_end(open_tab: Open) -> None:
     reached(tab, 1)
     tab.shows(".milepost-toast", "of 6")
     succeeds(tab)
-    assert tab.look("document.querySelector('.milepost-toast a').getAttribute('href')").startswith("/files/")
+    assert tab.look("document.querySelector('.milepost-toast a').getAttribute('href')").startswith("/documents/files/")
     tab.until("!document.querySelector('.milepost-toast')")
     tab.shows(".job[data-state=completed]")
 

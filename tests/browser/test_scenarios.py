@@ -72,7 +72,9 @@ def test_1_submit_progress_complete_and_the_toast_leaves(visit: Visit) -> None:
     expect(visitor.bar).to_be_visible()
     expect(visitor.toasts).to_contain_text("of 6")
     expect(visitor.toast("Complaint", "success")).to_contain_text("1 document")
-    expect(visitor.toasts.get_by_role("link", name="Open result")).to_have_attribute("href", re.compile(r"^/files/"))
+    expect(visitor.toasts.get_by_role("link", name="Open result")).to_have_attribute(
+        "href", re.compile(r"^/documents/files/")
+    )
     expect(visitor.bar).to_have_count(0)
     expect(visitor.card("completed")).to_be_visible()
     expect(visitor.toasts).to_have_count(0)

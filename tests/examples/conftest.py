@@ -1,4 +1,4 @@
-"""The whole example as its users start it: supervisor, hub with page, and workers, each a process of its own."""
+"""An example as its users start it: supervisor, hub with pages, and workers, each a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import httpx2
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "documents"
+EXAMPLES = ROOT / "examples"
+EXAMPLE = EXAMPLES / "documents"
 CASE: dict[str, Any] = json.loads((EXAMPLE / "sample" / "case.json").read_bytes())
 T = TypeVar("T")
 ENDS = {"completed", "failed", "cancelled"}
@@ -39,7 +40,7 @@ class Demo:
     """A running example."""
 
     def __init__(self, url: str, folder: Path, process: subprocess.Popen[str]) -> None:
-        self.url = url
+        self.url = url  # of the example's page, below which the hub answers too
         self.folder = folder
         self.process = process
         self._clients: list[httpx2.Client] = []
@@ -81,7 +82,7 @@ class Visitor:
     def submit(self, **changes: Any) -> str:
         """Sends the form and returns the job's id."""
         form = {"key": secrets.token_hex(8), "case": CASE, "kinds": ["complaint"], "pace": 0, "target": "files"}
-        answer = self.http.post("/documents", json={**form, **changes})
+        answer = self.http.post("/jobs", json={**form, **changes})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 
@@ -123,7 +124,7 @@ def _words(pid: int) -> list[str]:
 def running(folder: Path, *arguments: str) -> Iterator[Demo]:
     """Starts the example on a free port, ends it as Ctrl-C does."""
     log = (folder.parent / f"{folder.name}.log").open("a")
-    command = [sys.executable, str(EXAMPLE), "--port", "0", "--data-dir", str(folder), *arguments]
+    command = [sys.executable, str(EXAMPLES), "documents", "--port", "0", "--data-dir", str(folder), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=folder.parent
@@ -132,7 +133,7 @@ def running(folder: Path, *arguments: str) -> Iterator[Demo]:
         assert process.stdout
         line = process.stdout.readline()
         assert " at http" in line, line
-        demo = Demo(line.split(" at ")[1].split()[0], folder, process)
+        demo = Demo(line.split(" at ")[1].split()[0] + "/documents", folder, process)
         try:
             yield demo
         finally:

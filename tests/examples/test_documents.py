@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from pypdf import PdfReader
 
-from tests.examples.conftest import CASE, EXAMPLE, Demo, Visitor, running, until
+from tests.examples.conftest import CASE, EXAMPLE, EXAMPLES, Demo, Visitor, running, until
 
 EVERYTHING = ["complaint", "discovery", "deposition", "letter", "summary", "exhibits"]
 BROKEN = (EXAMPLE / "sample" / "broken.html").read_text()
@@ -26,11 +26,16 @@ def text_of(pdf: bytes) -> str:
     return " ".join("".join(page.extract_text() + " " for page in PdfReader(io.BytesIO(pdf)).pages).split())
 
 
+def below(url: str) -> str:
+    """A link of the example's, from its own page."""
+    return url.removeprefix("/documents")
+
+
 def download(visitor: Visitor, job_id: str) -> zipfile.ZipFile:
     """The zip of a job that completes."""
     job = visitor.end_of(job_id)
     assert job["state"] == "completed", job["error"]
-    answer = visitor.http.get(job["output_url"])
+    answer = visitor.http.get(below(job["output_url"]))
     assert answer.status_code == 200
     assert "attachment" in answer.headers["content-disposition"]
     return zipfile.ZipFile(io.BytesIO(answer.content))
@@ -124,11 +129,11 @@ def test_cancelling_stops_the_work(demo: Demo) -> None:
         visitor.when(job, lambda job: job["state"] == "running")
     queued = visitor.submit(kinds=["letter"])
     for job in (queued, *running_jobs):
-        assert visitor.http.post(f"/documents/{job}/cancel").status_code == 204
+        assert visitor.http.post(f"/jobs/{job}/cancel").status_code == 204
         assert visitor.job(job)["state"] == "cancelled"
     assert visitor.end_of(visitor.submit())["state"] == "completed"
     assert {visitor.job(job)["attempt"] for job in (queued, *running_jobs)} == {1}
-    assert not (demo.folder / "files" / queued).exists()
+    assert not (demo.folder / "documents" / "files" / queued).exists()
 
 
 def test_a_template_that_asks_for_all_memory(demo: Demo) -> None:
@@ -146,9 +151,9 @@ def test_a_request_that_kills_its_worker_is_given_up(demo: Demo) -> None:
     for job in before:
         visitor.when(job, lambda job: job["state"] == "running")
     queued = visitor.submit()
-    (demo.folder / "queue" / "waiting" / queued / "attempts").write_text("5")
+    (demo.folder / "documents" / "queue" / "waiting" / queued / "attempts").write_text("5")
     for job in before:
-        visitor.http.post(f"/documents/{job}/cancel")
+        visitor.http.post(f"/jobs/{job}/cancel")
     failed = visitor.end_of(queued)
     assert failed["error"]["code"] == "UNEXPECTED"
     assert failed["error"]["message"] == "The worker was lost 5 times at this request."
@@ -169,10 +174,10 @@ def test_what_is_not_yours_is_not_there(demo: Demo) -> None:
     """Another visitor, and one without a cookie, gets neither the job nor its files, and cannot cancel it."""
     visitor, other = demo.visitor(), demo.visitor()
     job_id = visitor.submit()
-    url = visitor.end_of(job_id)["output_url"]
+    url = below(visitor.end_of(job_id)["output_url"])
     for stranger in (other.http, demo.client()):
         assert stranger.get(url).status_code == 404
-        assert stranger.post(f"/documents/{job_id}/cancel").status_code == 404
+        assert stranger.post(f"/jobs/{job_id}/cancel").status_code == 404
         assert stranger.get(f"/api/jobs/{job_id}").status_code in (401, 404)
     assert visitor.http.get(url.rpartition("/")[0] + "/..%2f..%2fsecret").status_code == 404
     assert visitor.http.get(f"/files/{job_id}/.hidden").status_code == 404
@@ -181,7 +186,7 @@ def test_what_is_not_yours_is_not_there(demo: Demo) -> None:
 def test_a_forged_cookie_is_nobody(demo: Demo) -> None:
     """Without our signature a name is only a name."""
     visitor = demo.visitor()
-    url = visitor.end_of(visitor.submit())["output_url"]
+    url = below(visitor.end_of(visitor.submit())["output_url"])
     name = visitor.http.cookies["documents_visitor"].partition(".")[0]
     for forged in (name, f"{name}.", f"{name}.{'0' * 64}", f"{name}.é"):
         stranger = demo.client({b"cookie": f"documents_visitor={forged}".encode()})
@@ -212,17 +217,17 @@ def test_bad_requests_are_answered_with_sentences(demo: Demo) -> None:
     """4xx and a list of problems; never a 5xx."""
     http = demo.visitor().http
     for body in (b"", b"[", b"[]", b"\xff", b"[" * 100_000, b'{"case": {}}'):
-        answer = http.post("/documents", content=body)
+        answer = http.post("/jobs", content=body)
         assert answer.status_code == 422
         assert answer.json()["problems"]
-    assert http.post("/documents", content=b"x" * 600_000).status_code == 422
+    assert http.post("/jobs", content=b"x" * 600_000).status_code == 422
     assert http.post("/case?name=a.csv", content=b"a;b").json()["problems"][0].startswith("Line 1: the columns")
     assert http.post("/case?name=a.exe", content=b"a;b").status_code == 422
     assert http.get("/sample/../app.py").status_code == 404
     assert http.get("/sample/secret").status_code == 404
-    assert http.post("/documents", json={}, headers={"origin": "https://evil.example"}).status_code == 403
+    assert http.post("/jobs", json={}, headers={"origin": "https://evil.example"}).status_code == 403
     assert http.post("/session", headers={"origin": "null"}).status_code == 403
-    assert httpx2.post(f"{demo.url}/documents", json={}).status_code == 401
+    assert httpx2.post(f"{demo.url}/jobs", json={}).status_code == 401
 
 
 def test_an_upload_fills_the_form(demo: Demo) -> None:
@@ -235,13 +240,14 @@ def test_an_upload_fills_the_form(demo: Demo) -> None:
 
 def test_the_page_is_locked_down(demo: Demo) -> None:
     """Nothing but our own files runs in it, and no script can read the cookies."""
-    answer = httpx2.get(demo.url)
+    answer = httpx2.get(f"{demo.url}/")
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert "<script>" not in answer.text
     assert " style=" not in answer.text
     cookies = answer.headers.get_list("set-cookie")
     assert len(cookies) == 2
     assert all("HttpOnly" in cookie and "SameSite=lax" in cookie for cookie in cookies)
+    assert all("Path=/documents" in cookie for cookie in cookies)
     assert (demo.folder / "secret").stat().st_mode & 0o077 == 0
 
 
@@ -299,7 +305,7 @@ def test_after_a_restart_the_job_goes_on(tmp_path: Path) -> None:
 
 def test_a_second_demo_on_the_same_folder_is_refused(demo: Demo) -> None:
     """It says so in a sentence, and the first one is not disturbed."""
-    command = [sys.executable, str(EXAMPLE), "--port", "0", "--data-dir", str(demo.folder)]
+    command = [sys.executable, str(EXAMPLES), "--port", "0", "--data-dir", str(demo.folder)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert second.returncode == 1
     assert "Another demo is running" in second.stderr

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from examples.documents.cases import BadCase
 from examples.documents.forms import request_from_form
 from examples.documents.templating import CUSTOM_LIMIT
-from examples.documents.workqueue import Request
+from examples.stage.workqueue import Request
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "sample"
 CASE: dict[str, Any] = json.loads((SAMPLE / "case.json").read_bytes())
@@ -35,9 +35,10 @@ def refused(form: object) -> list[str]:
 def test_a_form_becomes_a_request() -> None:
     """Kinds stand in the catalogue's order; the title names what is made and whose case it is."""
     request = request_from_form("v1", asked())
-    assert request.kinds == ("complaint", "discovery")
+    assert request.wish["kinds"] == ["complaint", "discovery"]
     assert request.title == "Complaint and 1 more · Elena Reyes v. Harbor Point Builders LLC, et al."
-    assert (request.owner, request.pace, request.target, request.template) == ("v1", 0.0, "files", None)
+    assert (request.owner, request.pace) == ("v1", 0.0)
+    assert (request.wish["target"], request.wish["template"]) == ("files", None)
 
 
 def test_the_same_form_again_is_the_same_job() -> None:
@@ -50,8 +51,8 @@ def test_the_same_form_again_is_the_same_job() -> None:
 
 def test_a_template_counts_only_where_it_was_chosen() -> None:
     """What is left in the hidden field of the page is not stored."""
-    assert request_from_form("v1", asked(template="<p>x</p>")).template is None
-    assert request_from_form("v1", asked(kinds=["custom"], template="<p>x</p>")).template == "<p>x</p>"
+    assert request_from_form("v1", asked(template="<p>x</p>")).wish["template"] is None
+    assert request_from_form("v1", asked(kinds=["custom"], template="<p>x</p>")).wish["template"] == "<p>x</p>"
 
 
 @pytest.mark.parametrize(

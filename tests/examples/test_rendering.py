@@ -13,7 +13,7 @@ from examples.documents.cases import Case, Entry, case_from_file
 from examples.documents.planning import CATALOGUE, Document, number_of_steps
 from examples.documents.templating import TemplateFault, Templates
 from examples.documents.typesetting import typeset, unprintable
-from examples.documents.worker import deadline
+from examples.stage.work import deadline
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "sample"
 CUSTOM = Document("Custom document", "Custom document.pdf", "custom.html")

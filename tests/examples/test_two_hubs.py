@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect
 from milepost.auth import issue_token
 from tests.browser.visitor import Visitor as Person
 from tests.engines.redis_server import running_redis
-from tests.examples.conftest import EXAMPLE, Demo, running, until
+from tests.examples.conftest import EXAMPLES, Demo, running, until
 
 ENGINES = ["redis", "postgres"]
 
@@ -177,7 +177,7 @@ def test_on_a_store_that_runs(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_none(tmp_path: Path) -> None:
     """A word that names no engine is refused with a sentence that says which do."""
-    command = [sys.executable, str(EXAMPLE), "--data-dir", str(tmp_path / "data"), "--engine", "mysql"]
+    command = [sys.executable, str(EXAMPLES), "--data-dir", str(tmp_path / "data"), "--engine", "mysql"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
     assert "sqlite, redis, postgres" in told.stderr

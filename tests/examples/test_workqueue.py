@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from examples.documents.workqueue import Request, WorkQueue
+from examples.stage.workqueue import Request, WorkQueue
 
 ROOT = Path(__file__).parents[2]
 CLAIMER = """
 import sys, signal
 from pathlib import Path
-from examples.documents.workqueue import WorkQueue
+from examples.stage.workqueue import WorkQueue
 claim = WorkQueue(Path(sys.argv[1])).claim()
 print(claim.request.id, claim.attempt, flush=True)
 signal.pause()
@@ -37,7 +37,7 @@ def fixture_queue(tmp_path: Path) -> Iterator[WorkQueue]:
 
 def request(name: str) -> Request:
     """Some request."""
-    return Request(name, "u1", "Title", {"court": "x"}, ("complaint",))
+    return Request(name, "u1", "Title", {"court": "x"})
 
 
 def test_oldest_first_and_each_to_one_worker(queue: WorkQueue) -> None:
@@ -140,6 +140,6 @@ def test_old_requests_are_forgotten(queue: WorkQueue, tmp_path: Path) -> None:
         assert claim
         claim.finish()
     os.utime(tmp_path / "finished" / "a", (0, 0))
-    assert queue.forget(60) == ["a"]
+    assert [request.id for request in queue.forget(60)] == ["a"]
     assert queue.find("a") is None
     assert queue.find("b")

@@ -13,11 +13,11 @@
   async function fetchSignedIn(input, init) {
     const answer = await fetch(input, init);
     if (answer.status !== 401) return answer;
-    const renewed = await fetch('/session', { method: 'POST' });
+    const renewed = await fetch('session', { method: 'POST' });
     return renewed.ok ? fetch(input, init) : answer;
   }
 
-  const client = Milepost.createClient({ userKey: visitor, env: { fetch: fetchSignedIn } });
+  const client = Milepost.createClient({ baseUrl: document.baseURI, userKey: visitor, env: { fetch: fetchSignedIn } });
   Milepost.attachToasts(client);
   Milepost.attachBell(client, $('#bell'));
   Milepost.attachConnection(client, $('#connection'));
@@ -114,7 +114,7 @@
     setAttribute(bar, 'max', job.total ?? 1);
     setAttribute(bar, 'value', job.state === 'queued' ? 0 : job.total === null ? null : job.current);
     const download = $('[data-download]', card);
-    const href = job.output_url?.startsWith('/files/') ? job.output_url : null;
+    const href = job.output_url?.startsWith('/documents/files/') ? job.output_url : null;
     download.hidden = job.state !== 'completed' || href === null;
     setAttribute(download, 'href', href);
     $('[data-cancel]', card).hidden = !live || job.state === 'unknown';
@@ -147,7 +147,7 @@
   }
 
   async function readOlder() {
-    const answer = await fetchSignedIn('/api/jobs?kind=document&limit=30').catch(() => null);
+    const answer = await fetchSignedIn('api/jobs?kind=document&limit=30').catch(() => null);
     if (!answer?.ok) return;
     for (const job of (await answer.json()).jobs) older.set(job.id, job);
     drawJobs();
@@ -156,7 +156,7 @@
   async function cancel(id) {
     const button = $('[data-cancel]', cards.get(id));
     setAttribute(button, 'aria-disabled', 'true');
-    const answer = await fetch(`/documents/${encodeURIComponent(id)}/cancel`, { method: 'POST' }).catch(() => null);
+    const answer = await fetch(`jobs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }).catch(() => null);
     setAttribute(button, 'aria-disabled', null);
     if (!answer?.ok) showProblems('The job could not be cancelled.', await problemsOf(answer));
   }
@@ -246,7 +246,7 @@
   // A form whose answer got lost is sent again under the same key, so that it never becomes two jobs.
   async function send(body) {
     for (const pause of [500, 1000, 2000, 4000, 8000, null]) {
-      const answer = await fetch('/documents', {
+      const answer = await fetch('jobs', {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body,
@@ -292,7 +292,7 @@
     const [file] = target.files;
     if (!file) return;
     target.value = ''; // the same file, repaired, may be chosen again
-    const answer = await fetch(`/case?name=${encodeURIComponent(file.name)}`, { method: 'POST', body: file }).catch(
+    const answer = await fetch(`case?name=${encodeURIComponent(file.name)}`, { method: 'POST', body: file }).catch(
       () => null,
     );
     if (answer?.ok) {

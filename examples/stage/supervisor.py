@@ -1,4 +1,4 @@
-"""Starts hub and page (one process) and the workers (one process each), restarts whichever dies, ends all together.
+"""Starts hub and pages (one process) and the workers (one process each), restarts whichever dies, ends all together.
 
 On SQLite there is one hub, and its listening socket belongs to this process: while the hub is being restarted, browsers
 wait instead of being refused. On Redis and PostgreSQL there are two of them behind one nginx (``neighbours``): the port
@@ -19,23 +19,26 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
 from . import neighbours
+from .catalogue import EXAMPLES
 
 HUBS: Final = 2  # where they can share a store
-WORKERS: Final = 2
+REDIS: Final = "BOM_REDIS_URL"  # the environment's name for a Redis on which a worker may publish
 STEADY_SECONDS: Final = 5.0  # a child that lived so long has started well
 QUICK_DEATHS: Final = 5  # so many deaths in a row before that: it will never start
 END_SECONDS: Final = 25.0  # the hub lets its streams go one by one; after this it is killed
 
-_PROGRAM = Path(__file__).with_name("__main__.py")
+_PROGRAM = Path(__file__).parents[1] / "__main__.py"
 
 
 def run(
+    names: Sequence[str] = (),
     *,
     host: str,
     port: int,
@@ -47,13 +50,13 @@ def run(
 ) -> None:
     """Serves until SIGINT or SIGTERM. Prints the address first; port 0 takes a free one.
 
-    ``engine``: "sqlite", a file in ``data_dir`` (the default); "redis" or "postgres", one that is started here with its
-    data in ``data_dir``; or the URL of one that runs. ``output`` is where documents are written, ``token_seconds`` how
-    long a visitor's token lives. Raises SystemExit with a sentence where it cannot start.
+    ``names``: which examples, all of them by default. ``engine``: "sqlite", a file in ``data_dir`` (the default);
+    "redis" or "postgres", one that is started here with its data in ``data_dir``; or the URL of one that runs.
+    ``output`` is where files are written, ``token_seconds`` how long a visitor's token lives. Raises SystemExit with a
+    sentence where it cannot start.
     """
-    missing = [name for name in ("font_source_serif_pro", "jinja2", "reportlab") if find_spec(name) is None]
-    if missing:
-        raise SystemExit(f"The demo needs {', '.join(missing)}: pip install 'milepost[demo]'")
+    names = names or list(EXAMPLES)
+    _check(names)
     engine = engine or "sqlite"
     several = engine.partition(":")[0] in neighbours.SHARED
     if several:
@@ -67,25 +70,30 @@ def run(
     secret = make_secret(data_dir)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
-    shared = ["--data-dir", str(data_dir), "--url", url, "--output", str(output or data_dir / "files")]
-    hub = ["hub", *shared, "--token-seconds", str(token_seconds)]
+    shared = ["--data-dir", str(data_dir), "--url", url, "--token-seconds", str(token_seconds)]
+    if output is not None:
+        shared += ["--output", str(output)]
+    hub = ["--role", "hub", *shared, *names]
     family = _Family()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: family.stop.set())
     try:
+        # An engine's URL may hold a password, which an argument would show to everybody on the machine.
+        store = f"sqlite:///{data_dir / 'milepost.db'}" if engine == "sqlite" else engine
         note = ""
         if several:
-            note = (
-                f"· {HUBS} hubs behind one nginx, on {_start_hubs(family, hub, engine, data_dir, secret, listener)}\n"
-            )
+            store, elsewhere = _start_hubs(family, hub, engine, data_dir, secret, listener)
+            note = f"· {HUBS} hubs behind one nginx, on {neighbours.shown(store)}{elsewhere}\n"
         else:
-            # An engine's URL may hold a password, which an argument would show to everybody on the machine.
-            store = f"sqlite:///{data_dir / 'milepost.db'}" if engine == "sqlite" else engine
-            family.start("hub", hub, listener.dup, MILEPOST_ENGINE=store)
-        for number in range(1, WORKERS + 1):
-            family.start(f"worker {number}", ["worker", *shared])
+            family.start("hub", hub, listener.dup, {"MILEPOST_ENGINE": store})
+        for name in names:
+            for number in range(1, EXAMPLES[name].workers + 1):
+                family.start(
+                    f"worker {name} {number}", ["--role", "worker", *shared, name], environment=_redis_of(store)
+                )
         if not family.stop.is_set():
-            print(f"Casefile runs at {url} (Ctrl-C ends it; its data is in {data_dir})\n{note}", end="", flush=True)
+            what = EXAMPLES[names[0]].title if len(names) == 1 else "The demo"
+            print(f"{what} runs at {url} (Ctrl-C ends it; its data is in {data_dir})\n{note}", end="", flush=True)
             if open_browser:
                 webbrowser.open(url)
         family.stop.wait()
@@ -97,12 +105,22 @@ def run(
         raise SystemExit(f"The {family.hopeless[0]} does not start; what it said is above.")
 
 
+def _check(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in EXAMPLES:
+            raise SystemExit(f"There is no example {name!r}: there are {', '.join(EXAMPLES)}.")
+    needed = {module for name in names for module in EXAMPLES[name].needs}
+    missing = sorted(module for module in needed if find_spec(module) is None)
+    if missing:
+        raise SystemExit(f"The demo needs {', '.join(missing)}: pip install 'milepost[demo]'")
+
+
 def _start_hubs(
     family: _Family, hub: list[str], engine: str, data_dir: Path, secret: str, listener: socket.socket
-) -> str:
+) -> tuple[str, str]:
     """Starts a store where none is given, the hubs on it, and nginx in place of ``listener``; all answer then.
 
-    Returns the store's address as it may be shown.
+    Returns the store's URL, and words for where its data is when that is not in ``data_dir``.
     """
     engine_folder = None
     if engine in neighbours.STORES:
@@ -113,7 +131,8 @@ def _start_hubs(
         _await(family, store.answers, store.program.name)
     ports = [neighbours.free_port() for _ in range(HUBS)]
     for number, port in enumerate(ports, 1):
-        family.start(f"hub {number}", hub, lambda port=port: _bound(port), MILEPOST_ENGINE=engine)  # type: ignore[misc]
+        listen = partial(_bound, port)
+        family.start(f"hub {number}", hub, listen, {"MILEPOST_ENGINE": engine, **_redis_of(engine)})
     for number, port in enumerate(ports, 1):
         _await(family, lambda port=port: _is_ready(port), f"hub {number}")  # type: ignore[misc]
     address = listener.getsockname()[:2]
@@ -122,7 +141,12 @@ def _start_hubs(
     family.start(nginx.name, nginx.guarded())
     _await(family, lambda: _is_ready(address[1], address[0]), nginx.name)
     elsewhere = "" if engine_folder is None else f" (its data is in {engine_folder})"
-    return f"{neighbours.shown(engine)}{elsewhere}"
+    return engine, elsewhere
+
+
+def _redis_of(store: str) -> dict[str, str]:
+    """Where the engine is a Redis, a worker may publish on it too."""
+    return {REDIS: store.partition("?")[0]} if neighbours.is_redis(store) else {}
 
 
 def _await(family: _Family, look: Callable[[], bool], name: str) -> None:
@@ -155,12 +179,16 @@ class _Family:
         return [child.name for child in self._children if child.hopeless]
 
     def start(
-        self, name: str, arguments: list[str], listen: Callable[[], socket.socket] | None = None, **environment: str
+        self,
+        name: str,
+        arguments: list[str],
+        listen: Callable[[], socket.socket] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Adds one and keeps it running. Each time it starts, it is handed the socket that ``listen`` makes."""
         if self.stop.is_set():
             return
-        self._children.append(_Child(name, arguments, self.stop, listen, environment))
+        self._children.append(_Child(name, arguments, self.stop, listen, environment or {}))
         self._children[-1].start()
 
     def end(self) -> None:
@@ -180,7 +208,7 @@ class _Child:
         arguments: list[str],
         stop: threading.Event,
         listen: Callable[[], socket.socket] | None,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
     ) -> None:
         self.name = name
         self.hopeless = False

@@ -47,7 +47,7 @@ class Program:
     def guarded(self) -> list[str]:
         """The arguments of this program (``__main__``) that run it."""
         own = ["--folder", str(self.folder), "--stop", str(int(self.stop)), "--user", self.user]
-        return [*own, "program", "--", *self.command]
+        return ["--role", "program", *own, "--", *self.command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,11 @@ class Store:
     program: Program
     url: str
     answers: Callable[[], bool]
+
+
+def is_redis(url: str) -> bool:
+    """Whether an engine's URL is that of a Redis."""
+    return url.partition(":")[0] in {"redis", "rediss", "valkey", "valkeys"}
 
 
 def check(engine: str) -> None:
@@ -159,7 +164,7 @@ def _postgres_folder(data_dir: Path) -> tuple[Path, str]:
     if any(not parent.stat().st_mode & 0o001 for parent in data_dir.parents) or not data_dir.stat().st_mode & 0o001:
         # it may not even look into a folder of root's own; its home stands for a folder beside the data
         name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
-        folder = Path(account.pw_dir) / f"casefile-{name}"
+        folder = Path(account.pw_dir) / f"milepost-demo-{name}"
     folder.mkdir(exist_ok=True)
     os.chown(folder, account.pw_uid, account.pw_gid)
     return folder, account.pw_name

@@ -34,17 +34,26 @@ _ID: Final = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")  # a folder's n
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one visitor asked for. ``pace`` is the pause after each step in seconds, 0 = full speed."""
+    """What one visitor asked for: ``wish`` is the example's own, JSON all through.
+
+    ``pace`` is the pause after each step in seconds, 0 = full speed. The job's id is the request's, unless the same job
+    runs again (``job``, ``attempt``). ``tenant`` is the example's own where it has only one.
+    """
 
     id: str
     owner: str
     title: str
-    case: dict[str, Any]
-    kinds: tuple[str, ...]
-    template: str | None = None
+    wish: dict[str, Any]
     pace: float = 0.0
-    target: str = "files"
+    tenant: str = ""
+    job: str = ""
+    attempt: int = 1
     submitted_at: float = field(default_factory=time.time)
+
+    @property
+    def job_id(self) -> str:
+        """The job that this request is worked off as."""
+        return self.job or self.id
 
 
 @dataclass(slots=True)
@@ -164,19 +173,19 @@ class WorkQueue:
                 return _read(place / request_id)
         return None
 
-    def forget(self, older_than: float) -> list[str]:
-        """Deletes what was finished more than so many seconds ago and returns the ids."""
+    def forget(self, older_than: float) -> list[Request]:
+        """Deletes what was finished more than so many seconds ago and returns it."""
         gone = []
         for folder in self._finished.iterdir():
-            if folder.stat().st_mtime < time.time() - older_than:
-                shutil.rmtree(folder, ignore_errors=True)
-                gone.append(folder.name)
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                if folder.stat().st_mtime < time.time() - older_than:
+                    gone.append(_read(folder))
+                    shutil.rmtree(folder, ignore_errors=True)
         return gone
 
 
 def _read(folder: Path) -> Request:
-    fields = json.loads((folder / "request.json").read_bytes())
-    return Request(**{**fields, "kinds": tuple(fields["kinds"])})
+    return Request(**json.loads((folder / "request.json").read_bytes()))
 
 
 def _submitted(folder: Path) -> float:

@@ -1,53 +1,63 @@
-"""``python examples/documents``: the demo. Its own processes are this file too, as ``hub``, ``worker`` and ``program``.
+"""``python examples``: the demo. Its own processes are this file too, as ``hub``, ``worker`` and ``program``.
 
-By path or as a package, from a checkout or an installed wheel: the folder is imported as the package ``documents``.
+By path from a checkout, or as part of an installed wheel: the folder is imported under a name of its own, so that
+nothing else that is called "examples" is in the way.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-if not __package__:  # run or loaded by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    __package__ = "documents"
+if not __package__:  # run by its path
+    here = Path(__file__).resolve().parent
+    spec = importlib.util.spec_from_file_location(
+        "milepost_examples", here / "__init__.py", submodule_search_locations=[str(here)]
+    )
+    assert spec
+    assert spec.loader
+    sys.modules["milepost_examples"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    __package__ = "milepost_examples"
 
-from . import neighbours
-from .supervisor import make_secret, run
-
-__all__ = ["run"]
+from .stage import neighbours
+from .stage.catalogue import EXAMPLES
+from .stage.site import Site
+from .stage.supervisor import REDIS, make_secret, run
 
 ROLES = ["demo", "hub", "worker", "program"]
 
 
 def main() -> None:
     """Reads the command line and does what it says, until it is ended."""
-    parser = argparse.ArgumentParser(prog="documents", description="Legal documents from one case, live.")
-    parser.add_argument("role", nargs="?", choices=ROLES, default="demo", help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(prog="examples", description="Five small applications on one hub.")
+    parser.add_argument("names", nargs="*", help=f"which of them, all by default: {', '.join(EXAMPLES)}")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8470)
-    parser.add_argument("--data-dir", type=Path, default=Path("casefile-data"), help="where everything is kept")
+    parser.add_argument("--data-dir", type=Path, default=Path("milepost-demo"), help="where everything is kept")
     parser.add_argument(
         "--engine",
         help="sqlite, a file in the data folder (the default); redis or postgres, two hubs on one that is started;"
         " or the URL of one that runs",
     )
-    parser.add_argument("--output", type=Path, help="where documents are written; a folder of the data by default")
+    parser.add_argument("--output", type=Path, help="where files are written; a folder of the data by default")
     parser.add_argument("--token-seconds", type=float, default=3600.0, help="how long a visitor's token lives")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--role", choices=ROLES, default="demo", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--user", help=argparse.SUPPRESS)
-    parser.add_argument("command", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role == "demo":
         run(
+            given.names,
             host=given.host,
             port=given.port,
             data_dir=given.data_dir,
@@ -58,19 +68,29 @@ def main() -> None:
         )
         return
     if given.role == "program":
-        program = neighbours.Program("", given.command, given.folder, signal.Signals(given.stop), given.user)
+        program = neighbours.Program("", given.names, given.folder, signal.Signals(given.stop), given.user)
         sys.exit(neighbours.guard(program, started=_watch_parent))
     _watch_parent()
-    secret = make_secret(given.data_dir)
+    sites = [
+        Site(
+            name,
+            given.url,
+            make_secret(given.data_dir),
+            given.data_dir / name,
+            given.output and given.output / name,
+            os.environ.get(REDIS, ""),
+            given.token_seconds,
+        )
+        for name in given.names
+    ]
     if given.role == "hub":
-        from .app import Site, serve
+        from .stage.serve import serve
 
-        site = Site(given.url, secret, given.data_dir / "queue", given.output, given.token_seconds)
-        serve(site, fd=given.fd)
+        serve(sites, fd=given.fd)
     else:
-        from .worker import work
+        from .stage.work import work
 
-        work(url=given.url, secret=secret, queue_folder=given.data_dir / "queue", output=given.output)
+        work(sites[0])
 
 
 def _watch_parent() -> None:

@@ -1,0 +1,40 @@
+"""The examples there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example: its folder, which is also its prefix and its tenant, and what the landing page says about it."""
+
+    name: str
+    title: str
+    summary: str
+    front: str  # how its page is made
+    tries: str  # what to do there first
+    workers: int = 1
+    needs: tuple[str, ...] = ()  # modules that `milepost[demo]` brings
+    tenants: tuple[str, ...] = ()  # where it has more than one, or another name
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of each of its tenants
+
+    @property
+    def of_tenants(self) -> tuple[str, ...]:
+        """The tenants in which its visitors are."""
+        return self.tenants or (self.name,)
+
+
+DOCUMENTS: Final = Example(
+    "documents",
+    "Casefile",
+    "Legal documents made from one case, each job with a toast of its own.",
+    "Plain HTML and one script",
+    "Send the sample case, then a second one while it runs.",
+    workers=2,
+    needs=("font_source_serif_pro", "jinja2", "reportlab"),
+)
+
+EXAMPLES: Final = {example.name: example for example in (DOCUMENTS,)}
