@@ -1,22 +1,27 @@
 import { attachAnalytics } from './analytics/index.ts';
 import { createClient } from './core/client.ts';
-import type { Client } from './core/types.ts';
+import type { Client, Unsubscribe } from './core/types.ts';
 import { attachDomEvents } from './htmx/index.ts';
 import { shareTabs } from './share/index.ts';
+import { ended } from './store/jobs.ts';
 import { attachBell } from './ui/bell.ts';
 import { attachConnection } from './ui/connection.ts';
 import { attachToasts } from './ui/toasts.ts';
+
+/** How many jobs `data-track` holds on to, those that are under way aside. */
+const MAX_HELD = 50;
 
 /**
  * One tag is enough: `<script src="/milepost.js" data-auto>` connects with the page's cookie, shows
  * toasts, fires the window events and fills `<milepost-bell>` and `<milepost-connection>` (or any element
  * with `data-milepost-bell`, `data-milepost-connection`). The server is where the script came from.
- * `Milepost.client` is there at once. Further attributes: `data-user-key` (scopes what is stored),
- * `data-login-url`, and `data-analytics` (tells the server how the connection does).
+ * `Milepost.client` is there at once. Further attributes: `data-track` (a toast for every job of this user's
+ * that is under way, whoever started it), `data-user-key` (scopes what is stored), `data-login-url`, and
+ * `data-analytics` (tells the server how the connection does).
  */
 export function auto(script: Element | null): Client | undefined {
   if (!(script instanceof HTMLScriptElement) || script.dataset.auto === undefined) return undefined;
-  const { userKey, loginUrl, analytics } = script.dataset;
+  const { userKey, loginUrl, analytics, track } = script.dataset;
   const client = createClient({
     baseUrl: new URL('.', script.src),
     share: shareTabs,
@@ -32,6 +37,7 @@ export function auto(script: Element | null): Client | undefined {
     document.head.append(link);
   }
   const begin = () => {
+    if (track !== undefined) trackAll(client);
     attachToasts(client);
     attachDomEvents(client);
     for (const target of document.querySelectorAll('milepost-bell, [data-milepost-bell]'))
@@ -50,4 +56,21 @@ export function auto(script: Element | null): Client | undefined {
     document.addEventListener('DOMContentLoaded', begin, { once: true });
   else begin();
   return client;
+}
+
+/** Follows what is under way and what begins. What has ended is held on to, so that a reload shows how. */
+function trackAll(client: Client): void {
+  const tracks = new Map<string, Unsubscribe>();
+  const look = () => {
+    for (const job of client.jobs.getSnapshot())
+      if (!ended(job) && !job.tracked) tracks.set(job.id, client.job(job.id).track());
+    for (const [id, untrack] of tracks) {
+      if (tracks.size <= MAX_HELD) break;
+      if (!ended(client.job(id).getSnapshot())) continue;
+      tracks.delete(id);
+      untrack();
+    }
+  };
+  client.jobs.subscribe(look);
+  look();
 }

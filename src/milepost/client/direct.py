@@ -12,7 +12,7 @@ from typing import Any
 
 from milepost import commands, inbox
 from milepost.draft import Draft, Terms, new_id
-from milepost.engine import Write
+from milepost.engine import Engine, Write
 from milepost.engines import JoinsTransactions, open_engine
 from milepost.errors import Invalid
 from milepost.idempotency import Once
@@ -32,12 +32,16 @@ _ENDS: dict[Verb, type[commands.Complete | commands.Fail | commands.Cancel]] = {
 class DirectTransport:
     """An engine's URL. Whoever can open the store may write every job of the tenant: there is no token to check."""
 
-    def __init__(self, url: str, *, tenant: str) -> None:
+    def __init__(
+        self, url: str, *, tenant: str, engine: Engine | None = None, settings: Settings | None = None
+    ) -> None:
+        """``engine``: one that is already open; it is not closed with the transport."""
         if not is_id(tenant):
             raise Invalid("tenant: must be 1 to 128 letters, digits, and . _ : -", field="tenant")
-        settings = Settings.load()
+        settings = settings or Settings.load()
         self._identity = Identity("producer", tenant=tenant, scopes=frozenset({"produce:any"}))
-        self._engine = open_engine(url)
+        self._is_own = engine is None
+        self._engine = engine or open_engine(url)
         self._is_there = False  # whether the store was ever seen
         policy, origins = settings.policy(), settings.allowed_link_origins
         retention = settings.notification_retention
@@ -87,4 +91,5 @@ class DirectTransport:
     async def close(self) -> None:
         """Commit what the ledger still holds back, then let go of the store."""
         await self._ledger.close()
-        await self._engine.close()
+        if self._is_own:
+            await self._engine.close()

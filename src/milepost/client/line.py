@@ -48,9 +48,13 @@ class Line:
             _inherited.append(self._transport)
             self._transport = None
         if self._transport is None or self._loop is not loop:
-            self._transport = open_transport(self.url, token=self.token, tenant=self.tenant)
+            self._transport = self.open()
             self._loop, self._pid = loop, pid
         return self._transport
+
+    def open(self) -> Transport:
+        """A transport for the running loop."""
+        return open_transport(self.url, token=self.token, tenant=self.tenant)
 
     async def deliver(
         self, verb: Verb, fields: Mapping[str, Any], *, job: str | None = None, deadline: float | None = None

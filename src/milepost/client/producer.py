@@ -50,7 +50,10 @@ class AsyncMilepost:
         deadline: float = DEADLINE_SECONDS,
         lease: float | None = None,
     ) -> None:
-        self._line = Line(url, token, tenant=tenant, deadline=deadline)
+        self._report_through(Line(url, token, tenant=tenant, deadline=deadline), lease)
+
+    def _report_through(self, line: Line, lease: float | None) -> None:
+        self._line = line
         self._lease = lease or float(os.environ.get("MILEPOST_LEASE_SECONDS") or LEASE_SECONDS)
         self._reporters: weakref.WeakSet[AsyncReporter] = weakref.WeakSet()
 

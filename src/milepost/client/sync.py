@@ -201,7 +201,10 @@ class Milepost:
         deadline: float = DEADLINE_SECONDS,
         lease: float | None = None,
     ) -> None:
-        self._async = AsyncMilepost(url, token=token, tenant=tenant, deadline=deadline, lease=lease)
+        self._wrap(AsyncMilepost(url, token=token, tenant=tenant, deadline=deadline, lease=lease))
+
+    def _wrap(self, client: AsyncMilepost) -> None:
+        self._async = client
         self._loop = LoopThread()
         # also runs at exit, while daemon threads still do
         self._finalizer = weakref.finalize(self, _shut_down, self._async, self._loop)

@@ -175,6 +175,29 @@ test('one script tag with data-auto connects, styles and fills the page', async 
   await until(async () => (await server.do()).reports.length);
 });
 
+test('with data-track every job that is under way has its toast, and how it ended is shown', async () => {
+  clean();
+  const { url, ...server } = room();
+  await server.do({ put: { id: 'over', title: 'Over', state: 'completed' } });
+  await server.do({ put: { id: 'a', title: 'Before', state: 'running' } });
+  const script = document.createElement('script');
+  Object.assign(script.dataset, { auto: '', track: '' });
+  Object.defineProperty(script, 'src', { value: `${url}/milepost.js` });
+  const client = auto(script) as Client;
+  onTestFinished(() => {
+    client.close({ forget: true });
+    document.querySelector('link[href$="milepost.css"]')?.remove();
+  });
+  const titles = () => [...document.querySelectorAll('.milepost-toast')].map((e) => e.textContent);
+  const shown = (text: string) => until(() => titles().some((title) => title?.includes(text)));
+  await shown('Before');
+  await server.do({ put: { id: 'b', title: 'Later', state: 'running' } });
+  await shown('Later');
+  await server.do({ put: { id: 'b', title: 'Later', state: 'completed', message: 'It is done' } });
+  await shown('It is done');
+  expect(titles().join()).not.toContain('Over');
+});
+
 test('without data-auto a script does nothing by itself', () => {
   expect(auto(document.createElement('script'))).toBeUndefined();
   expect(auto(null)).toBeUndefined();
