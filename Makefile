@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BUNDLE := src/milepost/server/static/milepost.js
 WEB := $(filter-out web/node_modules/%,$(wildcard web/*.json web/*.ts web/*.js web/*.mjs web/scripts/*)) \
-       $(shell find web/src -type f 2>/dev/null)
+       $(shell find web/src examples/*/page -type f 2>/dev/null)
 
 help: ## what each of these does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,7 +55,7 @@ docs: .venv/tools $(BUNDLE) programs ## run every example of README and docs/, f
 
 clean: ## remove all that these targets installed and built
 	@echo "· removing .venv, node_modules, what was built, caches"
-	@rm -rf .venv dist web/dist web/node_modules src/milepost/server/static
+	@rm -rf .venv dist web/dist web/node_modules src/milepost/server/static examples/*/built
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests bench examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

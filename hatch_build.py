@@ -40,9 +40,11 @@ class BrowserClient(BuildHookInterface):
             subprocess.run([npm, *arguments], cwd=self._web, check=True)
 
     def _due(self) -> bool:
-        built = [Path(self.root) / "src/milepost/server/static" / name for name in BUNDLE]
+        root = Path(self.root)
+        built = [root / "src/milepost/server/static" / name for name in BUNDLE]
+        built += [page.parents[1] / "built/main.js" for page in root.glob("examples/*/page/main.tsx")]
         if not all(path.exists() for path in built):
             return True
-        sources = [path for path in (self._web / "src").rglob("*") if path.is_file()]
-        newest = max((path.stat().st_mtime for path in sources), default=0.0)
+        sources = [path for path in (self._web / "src", *root.glob("examples/*/page")) for path in path.rglob("*")]
+        newest = max((path.stat().st_mtime for path in sources if path.is_file()), default=0.0)
         return newest > min(path.stat().st_mtime for path in built)

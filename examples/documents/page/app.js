@@ -1,5 +1,4 @@
 // The page: the form's fields into one request, and the visitor's jobs as cards that follow the hub. No framework.
-'use strict';
 
 (() => {
   const $ = (selector, within = document) => within.querySelector(selector);
@@ -17,7 +16,11 @@
     return renewed.ok ? fetch(input, init) : answer;
   }
 
-  const client = Milepost.createClient({ baseUrl: document.baseURI, userKey: visitor, env: { fetch: fetchSignedIn } });
+  const client = Milepost.createClient({
+    baseUrl: document.baseURI,
+    userKey: visitor,
+    env: { fetch: fetchSignedIn },
+  });
   Milepost.attachToasts(client);
   Milepost.attachBell(client, $('#bell'));
   Milepost.attachConnection(client, $('#connection'));
@@ -42,7 +45,9 @@
   }
 
   function left(seconds) {
-    return seconds < 90 ? `about ${Math.max(1, Math.ceil(seconds))} s left` : `about ${Math.ceil(seconds / 60)} min left`;
+    return seconds < 90
+      ? `about ${Math.max(1, Math.ceil(seconds))} s left`
+      : `about ${Math.ceil(seconds / 60)} min left`;
   }
 
   function message(job) {
@@ -65,14 +70,18 @@
   function numbers(job) {
     if (job.state !== 'running' && job.state !== 'stalled') return '';
     if (job.total === null) return `${plural(job.current, 'step')} so far`;
-    const rest = job.state === 'running' && job.eta_seconds !== null ? ` · ${left(job.eta_seconds)}` : '';
+    const rest =
+      job.state === 'running' && job.eta_seconds !== null ? ` · ${left(job.eta_seconds)}` : '';
     return `${job.current} of ${job.total}${rest}`;
   }
 
   function when(job) {
     const time = new Date(job.created_at);
     const today = time.toDateString() === new Date().toDateString();
-    return time.toLocaleString([], today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' });
+    return time.toLocaleString(
+      [],
+      today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' },
+    );
   }
 
   // Writes only what differs: a state that is told twice changes nothing on the screen.
@@ -112,7 +121,11 @@
     const bar = $('progress', card);
     $('.job-bar', card).hidden = !live;
     setAttribute(bar, 'max', job.total ?? 1);
-    setAttribute(bar, 'value', job.state === 'queued' ? 0 : job.total === null ? null : job.current);
+    setAttribute(
+      bar,
+      'value',
+      job.state === 'queued' ? 0 : job.total === null ? null : job.current,
+    );
     const download = $('[data-download]', card);
     const href = job.output_url?.startsWith('/documents/files/') ? job.output_url : null;
     download.hidden = job.state !== 'completed' || href === null;
@@ -128,9 +141,12 @@
     for (const job of client.jobs.getSnapshot()) {
       if (job.kind !== 'document' && job.state !== 'unknown') continue;
       if (job.state === 'gone') jobs.delete(job.id);
-      else if (!jobs.has(job.id) || jobs.get(job.id).rev <= job.rev || job.state === 'unknown') jobs.set(job.id, job);
+      else if (!jobs.has(job.id) || jobs.get(job.id).rev <= job.rev || job.state === 'unknown')
+        jobs.set(job.id, job);
     }
-    const newest = [...jobs.values()].sort((a, b) => (b.created_at || '~').localeCompare(a.created_at || '~'));
+    const newest = [...jobs.values()].sort((a, b) =>
+      (b.created_at || '~').localeCompare(a.created_at || '~'),
+    );
     const list = $('#jobs');
     newest.forEach((job, index) => {
       if (!cards.has(job.id)) cards.set(job.id, makeCard(job.id));
@@ -156,7 +172,9 @@
   async function cancel(id) {
     const button = $('[data-cancel]', cards.get(id));
     setAttribute(button, 'aria-disabled', 'true');
-    const answer = await fetch(`jobs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }).catch(() => null);
+    const answer = await fetch(`jobs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }).catch(
+      () => null,
+    );
     setAttribute(button, 'aria-disabled', null);
     if (!answer?.ok) showProblems('The job could not be cancelled.', await problemsOf(answer));
   }
@@ -170,7 +188,11 @@
 
   // --- the form ---------------------------------------------------------------------------------------------------
 
-  const lines = (text) => text.split('\n').map((line) => line.trim()).filter(Boolean);
+  const lines = (text) =>
+    text
+      .split('\n')
+      .map((line) => line.trim())
+      .filter(Boolean);
 
   function readEntry(line) {
     const cut = line.lastIndexOf('|');
@@ -184,7 +206,9 @@
     for (const field of $$('.fields [name], .more [name]', form)) {
       const list = field.dataset.list;
       if (list === undefined) data[field.name] = field.value;
-      else data[field.name] = list === 'detail' ? lines(field.value).map(readEntry) : lines(field.value);
+      else
+        data[field.name] =
+          list === 'detail' ? lines(field.value).map(readEntry) : lines(field.value);
     }
     return data;
   }
@@ -194,7 +218,9 @@
     for (const field of $$('.fields [name], .more [name]', form)) {
       const value = data[field.name];
       if (field.dataset.list === 'detail')
-        field.value = value.map(({ title, detail }) => oneLine(detail ? `${title} | ${detail}` : title)).join('\n');
+        field.value = value
+          .map(({ title, detail }) => oneLine(detail ? `${title} | ${detail}` : title))
+          .join('\n');
       else if (field.dataset.list !== undefined) field.value = value.map(oneLine).join('\n');
       else field.value = value;
     }
@@ -202,12 +228,20 @@
   }
 
   function drawForm() {
-    for (const count of $$('[data-count]')) setText(count, String(lines($(`#${count.dataset.count}`).value).length));
+    for (const count of $$('[data-count]'))
+      setText(count, String(lines($(`#${count.dataset.count}`).value).length));
     for (const copy of $$('[data-text]')) setText(copy, $(`#${copy.dataset.text}`).value);
     const boxes = $$('[name="kinds"]', form);
     $('#own').hidden = !boxes.find((box) => box.value === 'custom').checked;
-    const chosen = boxes.filter((box) => box.checked).map((box) => $('.kind-label', box.parentElement).textContent);
-    setText($('#chosen'), chosen.length > 3 ? `${chosen.slice(0, 2).join(', ')} and ${chosen.length - 2} more` : chosen.join(', '));
+    const chosen = boxes
+      .filter((box) => box.checked)
+      .map((box) => $('.kind-label', box.parentElement).textContent);
+    setText(
+      $('#chosen'),
+      chosen.length > 3
+        ? `${chosen.slice(0, 2).join(', ')} and ${chosen.length - 2} more`
+        : chosen.join(', '),
+    );
     const ours = boxes.filter((box) => box.value !== 'custom');
     setText($('#all-kinds'), ours.every((box) => box.checked) ? 'Choose none' : 'Choose all');
   }
@@ -270,7 +304,9 @@
     }
     button.setAttribute('aria-disabled', 'true');
     setText($('#submit-note'), '');
-    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, '0')).join('');
+    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
+      n.toString(16).padStart(2, '0'),
+    ).join('');
     const chosen = (name) => $$(`[name="${name}"]:checked`, form).map((field) => field.value);
     const answer = await send(
       JSON.stringify({
@@ -292,9 +328,10 @@
     const [file] = target.files;
     if (!file) return;
     target.value = ''; // the same file, repaired, may be chosen again
-    const answer = await fetch(`case?name=${encodeURIComponent(file.name)}`, { method: 'POST', body: file }).catch(
-      () => null,
-    );
+    const answer = await fetch(`case?name=${encodeURIComponent(file.name)}`, {
+      method: 'POST',
+      body: file,
+    }).catch(() => null);
     if (answer?.ok) {
       fillCase(await answer.json());
       $('#problems').hidden = true;

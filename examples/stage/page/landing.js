@@ -1,5 +1,4 @@
 // Kills the hub and says when it answers again.
-'use strict';
 
 (() => {
   const button = document.querySelector('#kill');
@@ -10,7 +9,8 @@
     state.textContent = 'The hub is gone…';
     const begun = performance.now();
     await fetch('kill', { method: 'POST' }).catch(() => null);
-    while (!(await fetch('readyz').catch(() => null))?.ok) await new Promise((resolve) => setTimeout(resolve, 200));
+    while (!(await fetch('readyz').catch(() => null))?.ok)
+      await new Promise((resolve) => setTimeout(resolve, 200));
     state.textContent = `It is back, after ${((performance.now() - begun) / 1000).toFixed(1)} s.`;
     button.removeAttribute('aria-disabled');
   });

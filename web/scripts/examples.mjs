@@ -1,0 +1,57 @@
+/**
+ * Builds the examples' pages: every `examples/NAME/page/main.tsx` becomes `built/main.js` beside it, and what a page uses
+ * of others is copied there. `--react=18` builds with that major, `--out=FOLDER` into FOLDER/NAME, for tests.
+ */
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'vite';
+
+const web = fileURLToPath(new URL('..', import.meta.url));
+const examples = fileURLToPath(new URL('../../examples/', import.meta.url));
+const { values } = parseArgs({ options: { react: { type: 'string' }, out: { type: 'string' } } });
+const suffix = values.react ? `-${values.react}` : '';
+
+/** Another's script that a page includes as it is, with a line that says whose it is. */
+const COPIED = {
+  activity: ['htmx.org', 'dist/htmx.min.js', 'htmx.js'],
+  documents: ['notyf', 'notyf.min.js', 'notyf.js'],
+};
+
+for (const name of await readdir(examples)) {
+  const page = `${examples}${name}/page`;
+  const files = await readdir(page).catch(() => []);
+  const copied = COPIED[name];
+  if (!files.includes('main.tsx') && !(copied && files.length)) continue;
+  const out = values.out ? `${values.out}/${name}` : `${examples}${name}/built`;
+  await rm(out, { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
+  if (copied) {
+    const [library, from, to] = copied;
+    const read = (file) => readFile(`${web}node_modules/${library}/${file}`, 'utf8');
+    const { version, license, homepage } = JSON.parse(await read('package.json'));
+    const banner = `/*! ${library} ${version}, ${license}, ${homepage} */\n`;
+    await writeFile(`${out}/${to}`, banner + (await read(from)));
+  }
+  if (!files.includes('main.tsx')) continue;
+  await build({
+    root: page,
+    configFile: false,
+    logLevel: 'warn',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    resolve: {
+      alias: [
+        { find: /^milepost$/, replacement: `${web}src/index.ts` },
+        { find: /^milepost\/(.+)$/, replacement: `${web}src/$1/index.ts` },
+        { find: /^(react|react-dom)(\/.+)?$/, replacement: `${web}node_modules/$1${suffix}$2` },
+      ],
+    },
+    build: {
+      outDir: out,
+      emptyOutDir: false,
+      target: 'es2022',
+      lib: { entry: `${page}/main.tsx`, formats: ['es'], fileName: () => 'main.js' },
+    },
+  });
+}
+console.log(`built the examples' pages`);
