@@ -13,6 +13,9 @@ declare module 'vitest/browser' {
   }
 }
 
+/** What runs once more with the older React. */
+const REACT = 'test/browser/react*.test.tsx';
+
 export default defineConfig({
   // A dependency found in the middle of a run would reload the page under the tests.
   optimizeDeps: {
@@ -23,13 +26,25 @@ export default defineConfig({
       'eventsource-encoder',
       'notyf',
       'react',
+      'react/jsx-dev-runtime',
       'react-dom/client',
+      'react-dom/server',
       'react-hot-toast',
       'sonner',
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'react 19', include: ['test/**/*.test.ts', REACT] },
+      },
+      {
+        extends: true,
+        resolve: { alias: { react: 'react-18', 'react-dom': 'react-dom-18' } },
+        test: { name: 'react 18', include: [REACT], sequence: { groupOrder: 1 } },
+      },
+    ],
     globalSetup: ['test/fixture/setup.ts'],
     // A machine may be several times slower than it is when nobody else uses it.
     testTimeout: 40_000,

@@ -16,6 +16,7 @@ const NAMES = [
   'legacy',
   'notyf',
   'outbox',
+  'react',
   'react-hot-toast',
   'share',
   'sonner',
@@ -38,7 +39,10 @@ const bundle = (entry, fileName, format) =>
       minify: entry !== ENTRIES,
       sourcemap: entry === ENTRIES,
       // The minifier writes the value of a `const` where it is used, not that of a `var`.
-      rolldownOptions: { output: { topLevelVar: false, chunkFileNames: 'shared/[name].js' } },
+      rolldownOptions: {
+        external: ['react', 'react/jsx-runtime'],
+        output: { topLevelVar: false, chunkFileNames: 'shared/[name].js' },
+      },
       lib: { entry, formats: [format], name: 'Milepost', fileName },
     },
   });
