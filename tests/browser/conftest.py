@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.casefile import Casefile
 from tests.browser.proxy import FaultProxy
+from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
 Visit = Callable[..., Visitor]
@@ -18,16 +18,16 @@ expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(name="casefile", scope="module")
-def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casefile]:
+def fixture_casefile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One demo for the tests of a file. It ends as it should, and nothing went wrong inside it."""
-    casefile = Casefile(tmp_path_factory.mktemp("casefile"))
+    casefile = Stage(tmp_path_factory.mktemp("casefile"), "documents")
     yield casefile
     casefile.close()
     assert "Traceback" not in casefile.log, casefile.log
 
 
 @pytest.fixture(name="proxy")
-def fixture_proxy(casefile: Casefile) -> Iterator[FaultProxy]:
+def fixture_proxy(casefile: Stage) -> Iterator[FaultProxy]:
     """A network between a visitor and the demo that a test can spoil."""
     proxy = FaultProxy(casefile.port, path="/documents")
     yield proxy
@@ -35,7 +35,7 @@ def fixture_proxy(casefile: Casefile) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(name="visit")
-def fixture_visit(casefile: Casefile, browser: Browser) -> Iterator[Visit]:
+def fixture_visit(casefile: Stage, browser: Browser) -> Iterator[Visit]:
     """Opens the page as somebody who has never been there; ``options`` are further ones for the page's client."""
     visitors: list[Visitor] = []
 

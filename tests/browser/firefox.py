@@ -16,7 +16,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.browser.casefile import until
+from tests.browser.stage import until
 from tests.browser.visitor import with_options
 
 FIREFOX = "firefox-esr"

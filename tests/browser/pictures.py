@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.casefile import Casefile
 from tests.browser.chromium import CHROMIUM, FLAGS
+from tests.browser.stage import Stage
 from tests.browser.visitor import ROOT, Visitor
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        casefile = Casefile(Path(data))
+        casefile = Stage(Path(data), "documents")
         visitor = Visitor(browser, casefile.url, {}, viewport={"width": 1080, "height": 760}, device_scale_factor=1.4)
         visitor.generate("letter", "exhibits")
         expect(visitor.card("completed")).to_be_visible()

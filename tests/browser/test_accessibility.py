@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 from playwright.sync_api import Route, ViewportSize, expect
 
-from tests.browser.casefile import Casefile
 from tests.browser.conftest import Visit
+from tests.browser.stage import Stage
 
 # What a careful page allows: its own scripts and style sheets, and no string ever read as HTML or as code.
 POLICY = "default-src 'self'; object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -18,7 +18,7 @@ NARROW: Final[ViewportSize] = {"width": 320, "height": 800}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Visit, casefile: Casefile, scheme: str) -> None:
+def test_axe_finds_nothing(visit: Visit, casefile: Stage, scheme: str) -> None:
     """With all fields unfolded: idle, running, completed, failed, and with the inbox open, at 1280 and at 320 px, where
     nothing has to be scrolled sideways either.
     """
@@ -50,7 +50,7 @@ def test_axe_finds_nothing(visit: Visit, casefile: Casefile, scheme: str) -> Non
     look("inbox")
 
 
-def test_a_strict_policy_and_hostile_words(visit: Visit, casefile: Casefile) -> None:
+def test_a_strict_policy_and_hostile_words(visit: Visit, casefile: Stage) -> None:
     """Under a policy that allows no inline script, no inline style and no HTML from strings the page works with all of
     its pieces, complains of nothing, and shows what would like to be markup as the text that it is.
     """

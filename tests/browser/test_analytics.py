@@ -9,7 +9,7 @@ from signal import SIGKILL
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.casefile import until
+from tests.browser.stage import until
 from tests.server.process import Server
 
 OPEN = """

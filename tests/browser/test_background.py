@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.casefile import Casefile, until
 from tests.browser.conftest import Visit
+from tests.browser.stage import Stage, until
 from tests.browser.test_connection import show
 from tests.browser.test_tabs import connected
 from tests.browser.visitor import Visitor
@@ -57,7 +57,7 @@ def _tabs(visit: Visit, number: int, *, answer: str = "", **context: Any) -> tup
     return visitor, tabs
 
 
-def test_one_notification_for_all_tabs_while_none_is_looked_at(visit: Visit, casefile: Casefile) -> None:
+def test_one_notification_for_all_tabs_while_none_is_looked_at(visit: Visit, casefile: Stage) -> None:
     """While one of three tabs is looked at: none. When all are hidden: one for each event, in one of them, for a
     notification and for a job's end; looked at again, they are taken back. Nobody asks for a permission that is there.
     """

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.casefile import Casefile, until
 from tests.browser.conftest import Visit
 from tests.browser.proxy import FaultProxy
+from tests.browser.stage import Stage, until
 
 # The rules of the client's clock, faster.
 TIMING: Final[dict[str, Any]] = {
@@ -42,7 +42,7 @@ def show(page: Page, state: str) -> None:
     )
 
 
-def test_a_buffering_proxy(visit: Visit, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_a_buffering_proxy(visit: Visit, casefile: Stage, proxy: FaultProxy) -> None:
     """A proxy that keeps streams to itself: polling takes over and the page says so, a job and a notification arrive
     all the same; when the proxy lets streams through the page returns to one, and polls no more.
     """
@@ -82,7 +82,7 @@ def test_an_overloaded_server(visit: Visit, proxy: FaultProxy) -> None:
     expect(visitor.notice).not_to_contain_text("Reconnecting…")
 
 
-def test_an_expired_token(visit: Visit, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_an_expired_token(visit: Visit, casefile: Stage, proxy: FaultProxy) -> None:
     """The token runs out in the middle of a job: the stream ends, the page gets a new one of its own server, and goes
     on; nothing is said to the visitor, and nothing is missed.
     """
@@ -127,7 +127,7 @@ def test_signed_out(visit: Visit, proxy: FaultProxy) -> None:
 
 
 @pytest.mark.parametrize("rung", ["poll", "long-poll"])
-def test_a_hidden_tab_asks_for_nothing(visit: Visit, casefile: Casefile, rung: str) -> None:
+def test_a_hidden_tab_asks_for_nothing(visit: Visit, casefile: Stage, rung: str) -> None:
     """While another tab polls on and on, the hidden one asks for nothing. Shown again it catches up at once, from the
     other; alone it goes on asking, except while it is hidden.
     """

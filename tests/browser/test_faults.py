@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.casefile import Casefile, until
 from tests.browser.conftest import Visit
 from tests.browser.proxy import FaultProxy, Mode
+from tests.browser.stage import Stage, until
 from tests.browser.test_connection import TIMING
 from tests.browser.visitor import Visitor
 
@@ -59,7 +59,7 @@ FAULTS: Final[list[tuple[Mode, list[str]]]] = [
 
 @pytest.mark.parametrize(("mode", "told"), FAULTS, ids=[mode for mode, _ in FAULTS])
 def test_what_a_network_does_to_streams(
-    visit: Visit, casefile: Casefile, proxy: FaultProxy, mode: Mode, told: list[str]
+    visit: Visit, casefile: Stage, proxy: FaultProxy, mode: Mode, told: list[str]
 ) -> None:
     """In the middle of a job the network changes: job and notification arrive all the same, once; polling is said where
     there is polling, no connection where there is none, and nothing else. When it is over nothing is said.
@@ -84,7 +84,7 @@ def test_what_a_network_does_to_streams(
     assert visitor.page.evaluate("told") == told
 
 
-def test_a_peer_that_is_gone_without_a_word(visit: Visit, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_a_peer_that_is_gone_without_a_word(visit: Visit, casefile: Stage, proxy: FaultProxy) -> None:
     """A stream that stands open and brings nothing is given up for its silence; a new one brings what was missed."""
     visitor = visit(proxy.url, options={"timing": SPOILT})
     visitor.page.evaluate(LISTEN)

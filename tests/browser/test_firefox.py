@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from milepost.auth import issue_token
-from tests.browser.casefile import Casefile, until
 from tests.browser.firefox import Firefox, Tab
 from tests.browser.proxy import FaultProxy
+from tests.browser.stage import Stage, until
 from tests.browser.test_connection import TIMING
 from tests.dialects.conftest import PAGES
 from tests.server.process import SECRET, Server
@@ -27,7 +27,7 @@ def fixture_firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefo
 
 
 @pytest.fixture(name="open_tab")
-def fixture_open_tab(firefox: Firefox, casefile: Casefile) -> Iterator[Open]:
+def fixture_open_tab(firefox: Firefox, casefile: Stage) -> Iterator[Open]:
     """Opens the demo as somebody who has never been there, or as the ``visitor`` of a tab that is open already."""
     opened: list[Tab] = []
 
@@ -60,7 +60,7 @@ def succeeds(tab: Tab) -> None:
 
 
 @contextmanager
-def workers_held(casefile: Casefile) -> Iterator[None]:
+def workers_held(casefile: Stage) -> Iterator[None]:
     """The workers stand still meanwhile."""
     casefile.hold_workers(True)
     try:
@@ -86,7 +86,7 @@ def test_1_a_job_to_its_end(open_tab: Open) -> None:
     tab.shows(".job[data-state=completed]")
 
 
-def test_4_a_reload_in_the_middle(open_tab: Open, casefile: Casefile) -> None:
+def test_4_a_reload_in_the_middle(open_tab: Open, casefile: Stage) -> None:
     """Toast and card are back after a reload, no earlier than they were, and go on to the end."""
     tab = open_tab()
     generate(tab, "complaint", "discovery")
@@ -99,7 +99,7 @@ def test_4_a_reload_in_the_middle(open_tab: Open, casefile: Casefile) -> None:
     assert tab.look("document.querySelectorAll('.milepost-toast').length") == 1
 
 
-def test_bell_and_badge(open_tab: Open, casefile: Casefile) -> None:
+def test_bell_and_badge(open_tab: Open, casefile: Stage) -> None:
     """What is told now is on the badge, in a toast and in the inbox, without a reload; to read it clears the badge."""
     tab = open_tab()
     tab.look("(window.stays = true)")
@@ -115,7 +115,7 @@ def test_bell_and_badge(open_tab: Open, casefile: Casefile) -> None:
     assert tab.look("stays")
 
 
-def test_6_the_hub_is_killed_and_restarted(open_tab: Open, casefile: Casefile) -> None:
+def test_6_the_hub_is_killed_and_restarted(open_tab: Open, casefile: Stage) -> None:
     """Kill -9 of the hub in the middle of a job: the bar stays, the page comes back from its cursor, the job ends."""
     tab = open_tab()
     generate(tab, "complaint", "discovery")
@@ -133,7 +133,7 @@ def test_6_the_hub_is_killed_and_restarted(open_tab: Open, casefile: Casefile) -
     assert all("after=" in url for url in resumed())
 
 
-def test_two_tabs_make_one_connection(open_tab: Open, firefox: Firefox, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_two_tabs_make_one_connection(open_tab: Open, firefox: Firefox, casefile: Stage, proxy: FaultProxy) -> None:
     """Both show a job and the badge by one stream; when the tab that has it closes, the other takes over."""
     visitor = firefox.visitor()
     first = firefox.tab(visitor, proxy.url)
@@ -155,7 +155,7 @@ def test_two_tabs_make_one_connection(open_tab: Open, firefox: Firefox, casefile
     assert [url for url in second.asked if "/api/stream" in url]
 
 
-def test_a_buffering_proxy(open_tab: Open, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_a_buffering_proxy(open_tab: Open, casefile: Stage, proxy: FaultProxy) -> None:
     """Where a proxy keeps streams to itself polling takes over, and the page says so; and back when it lets them by."""
     proxy.turn("buffer")
     # Firefox tells of an answer only with the first byte of its body, so here it is the time to connect that runs out.

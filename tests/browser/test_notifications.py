@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.casefile import Casefile
 from tests.browser.conftest import Visit
+from tests.browser.stage import Stage
 from tests.browser.visitor import PHONE
 
 
@@ -14,7 +14,7 @@ def badge(page: Page) -> Locator:
     return page.locator(".milepost-badge")
 
 
-def test_bell_and_badge_without_a_reload(visit: Visit, casefile: Casefile) -> None:
+def test_bell_and_badge_without_a_reload(visit: Visit, casefile: Stage) -> None:
     """What is told now is on the badge, on the bell's name, in a toast and at the top of the open inbox, at once."""
     visitor = visit()
     page = visitor.page
@@ -36,7 +36,7 @@ def test_bell_and_badge_without_a_reload(visit: Visit, casefile: Casefile) -> No
     assert page.evaluate("stays")
 
 
-def test_read_in_one_tab_is_read_in_the_other(visit: Visit, casefile: Casefile) -> None:
+def test_read_in_one_tab_is_read_in_the_other(visit: Visit, casefile: Stage) -> None:
     """One marked as read, then all of them, then one archived: the other tab shows each, without a reload."""
     visitor = visit()
     other = visitor.tab()
@@ -63,7 +63,7 @@ def test_read_in_one_tab_is_read_in_the_other(visit: Visit, casefile: Casefile) 
     assert other.evaluate("stays")
 
 
-def test_a_visitor_is_told_only_what_is_for_them(visit: Visit, casefile: Casefile) -> None:
+def test_a_visitor_is_told_only_what_is_for_them(visit: Visit, casefile: Stage) -> None:
     """Two visitors: what one is told, and the jobs of one, are nothing to the other; a second later neither."""
     one, two = visit(), visit()
     one.generate("letter")
@@ -77,7 +77,7 @@ def test_a_visitor_is_told_only_what_is_for_them(visit: Visit, casefile: Casefil
     expect(two.page.locator(".job")).to_have_count(0)
 
 
-def test_the_inbox_is_in_front(visit: Visit, casefile: Casefile) -> None:
+def test_the_inbox_is_in_front(visit: Visit, casefile: Stage) -> None:
     """On a phone full of toasts that stay, what is in the open inbox can be clicked, down to its last row."""
     visitor = visit(viewport=PHONE)
     for number in range(1, 6):

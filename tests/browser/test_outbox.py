@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.browser.casefile import until
+from tests.browser.stage import until
 from tests.faults.proxy import Proxy
 from tests.server.process import Server
 

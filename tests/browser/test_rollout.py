@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from milepost.settings import rollout_bucket
-from tests.browser.casefile import until
+from tests.browser.stage import until
 from tests.server.process import Server
 
 CONNECT = """

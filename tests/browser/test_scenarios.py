@@ -6,9 +6,9 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.casefile import Casefile
 from tests.browser.conftest import Visit
 from tests.browser.proxy import FaultProxy
+from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
 # Everything that happens to the page from now on, except to what stands in the header; what is said aloud apart.
@@ -142,7 +142,7 @@ def test_5_two_jobs_two_toasts(visit: Visit) -> None:
     expect(visitor.toast("Discovery set", "success")).to_be_visible()
 
 
-def test_6_the_server_is_killed_and_restarted(visit: Visit, casefile: Casefile) -> None:
+def test_6_the_server_is_killed_and_restarted(visit: Visit, casefile: Stage) -> None:
     """Kill -9 of the hub, and it stays away: "Reconnecting…" after 10 s, and nothing on the screen is lost. When it is
     back the page goes on from its cursor, to the job's success, and a notification of the time between is there too.
     """
@@ -179,7 +179,7 @@ def test_6_the_server_is_killed_and_restarted(visit: Visit, casefile: Casefile) 
     assert visitor.page.evaluate("shown.size") == 1
 
 
-def test_7_the_same_progress_twice(visit: Visit, casefile: Casefile, proxy: FaultProxy) -> None:
+def test_7_the_same_progress_twice(visit: Visit, casefile: Stage, proxy: FaultProxy) -> None:
     """Every frame of a job comes twice and older ones after it: one toast, and its bar never goes back. Then, with the
     worker stopped, all of them come again: not one change in the whole page, and nothing is said aloud.
     """
@@ -205,7 +205,7 @@ def test_7_the_same_progress_twice(visit: Visit, casefile: Casefile, proxy: Faul
     assert visitor.page.evaluate("shown.size") == 1
 
 
-def settle(visitor: Visitor, casefile: Casefile) -> None:
+def settle(visitor: Visitor, casefile: Stage) -> None:
     """Waits until all that was sent so far is on the screen: what comes last on the stream moves the bell."""
     bell = visitor.page.locator(".milepost-badge")
     before = int(bell.inner_text() or 0)
@@ -213,7 +213,7 @@ def settle(visitor: Visitor, casefile: Casefile) -> None:
     expect(bell).to_have_text(str(before + 1))
 
 
-def test_8_a_job_that_has_ended_already(visit: Visit, casefile: Casefile) -> None:
+def test_8_a_job_that_has_ended_already(visit: Visit, casefile: Stage) -> None:
     """A link to a job that ended before this browser first looked: its success is shown, with the download."""
     visitor = visit()
     visitor.generate("letter")

@@ -7,10 +7,10 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Error, Page, Request, Route, expect
 
-from tests.browser.casefile import Casefile, until
 from tests.browser.chromium import CHROMIUM, FLAGS
 from tests.browser.conftest import Visit
 from tests.browser.proxy import FaultProxy
+from tests.browser.stage import Stage, until
 from tests.browser.test_connection import show
 from tests.browser.visitor import Visitor
 
@@ -94,7 +94,7 @@ def connected(tab: Page) -> None:
     _in(tab, "connected")
 
 
-def test_twelve_tabs_make_one_connection(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_twelve_tabs_make_one_connection(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """Each shows what comes, one of them with a toast; what one marks as read is read in all. All over one stream,
     and nothing is asked twelve times.
     """
@@ -117,7 +117,7 @@ def test_twelve_tabs_make_one_connection(proxy: FaultProxy, visit: Visit, casefi
     assert proxy.streams == 1
 
 
-def test_a_tab_that_comes_late(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_a_tab_that_comes_late(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """It gets all of it from the leader: inbox, badge, the job that runs, and what happens from then on."""
     visitor = visit(proxy.url)
     tabs = Tabs(visitor, 1)
@@ -133,7 +133,7 @@ def test_a_tab_that_comes_late(proxy: FaultProxy, visit: Visit, casefile: Casefi
     assert len(tabs.asked) == 1
 
 
-def test_the_leader_closes(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_the_leader_closes(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """Another tab has the connection within 300 ms, and nothing that came meanwhile is lost."""
     visitor = visit(proxy.url)
     tabs = Tabs(visitor, 5)
@@ -148,7 +148,7 @@ def test_the_leader_closes(proxy: FaultProxy, visit: Visit, casefile: Casefile) 
     assert len(tabs.asked) == 4
 
 
-def test_the_leader_crashes(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_the_leader_crashes(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """The same where it could not say good-bye."""
     visitor = visit(proxy.url)
     tabs = Tabs(visitor, 4)
@@ -162,7 +162,7 @@ def test_the_leader_crashes(proxy: FaultProxy, visit: Visit, casefile: Casefile)
     assert min(taken) < TAKEOVER_MS
 
 
-def test_a_frozen_leader(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_a_frozen_leader(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """A leader that does not answer loses its place to a tab that is looked at. When it wakes up it follows."""
     visitor = visit(proxy.url)
     visitor.expect("Synchronous XMLHttpRequest")
@@ -195,7 +195,7 @@ def test_a_frozen_leader(proxy: FaultProxy, visit: Visit, casefile: Casefile) ->
     assert len(tabs.asked) == 2
 
 
-def test_a_hidden_leader_hands_over(proxy: FaultProxy, visit: Visit, casefile: Casefile) -> None:
+def test_a_hidden_leader_hands_over(proxy: FaultProxy, visit: Visit, casefile: Stage) -> None:
     """To one that is not. When all are hidden there is no connection; the first that is shown again catches up."""
     visitor = visit(proxy.url, options={"timing": TIMING})
     tabs = Tabs(visitor, 2)
@@ -245,7 +245,7 @@ def test_signing_out_in_one_tab(proxy: FaultProxy, visit: Visit) -> None:
     assert proxy.streams == 0
 
 
-def test_an_insecure_origin(casefile: Casefile, browser: Browser, proxy: FaultProxy) -> None:
+def test_an_insecure_origin(casefile: Stage, browser: Browser, proxy: FaultProxy) -> None:
     """Without Web Locks, as over plain http in a local network, every tab that is looked at has its own connection."""
     rules = "--host-resolver-rules=MAP casefile.test 127.0.0.1"
     plain = browser.browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.casefile import until
+from tests.browser.stage import until
 from tests.dialects.conftest import Visit
 from tests.server.process import Client, Server
 

@@ -1,4 +1,4 @@
-"""One example as a person starts it: ``milepost demo documents``, with its hub, its workers and its page."""
+"""Examples as a person starts them: ``milepost demo``, with its hub, its workers and its pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from milepost import Milepost
 from milepost.auth import issue_token
 
 T = TypeVar("T")
-TENANT = "documents"
 
 
 def until(look: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
@@ -28,22 +27,24 @@ def until(look: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
     return found
 
 
-class Casefile:
-    """A running demo."""
+class Stage:
+    """Running examples, or one. ``url`` is the page of the first one; its tenant is meant where none is named."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *names: str, **environment: str) -> None:
         self._log = folder / "demo.log"
-        self._data = folder / "data"
-        command = [sys.executable, "-m", "milepost", "demo", "documents", "--port", "0", "--data-dir", str(self._data)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+        self.data = folder / "data"
+        command = [sys.executable, "-m", "milepost", "demo", *names, "--port", "0", "--data-dir", str(self.data)]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-        origin = until(self._told_url, what="the demo says where it is")
-        self.url = f"{origin}/{TENANT}"  # of its page, below which the hub answers too
-        self.port = int(origin.rpartition(":")[2])
-        self._secret = (self._data / "secret").read_text()
-        token = issue_token(self._secret, user="tests", tenant=TENANT, scope="produce", ttl=3600)
-        self._milepost = Milepost(origin, token=token)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**inherited, **environment}, cwd=folder
+            )
+        self.origin = until(self._told_url, what="the demo says where it is")
+        self.name = names[0] if names else ""
+        self.url = f"{self.origin}/{self.name}"  # below it the hub answers too
+        self.port = int(self.origin.rpartition(":")[2])
+        self._secret = (self.data / "secret").read_text()
+        self._lines: dict[str, Milepost] = {}
 
     @property
     def log(self) -> str:
@@ -70,17 +71,30 @@ class Casefile:
         for pid in until(lambda: self._children("worker"), what="workers"):
             os.kill(pid, signal.SIGSTOP if held else signal.SIGCONT)
 
+    def kill_worker(self) -> None:
+        """Kill -9 to one worker. It is started again."""
+        os.kill(until(lambda: self._children("worker"), what="a worker")[0], signal.SIGKILL)
+
+    def milepost(self, tenant: str = "") -> Milepost:
+        """Somebody's program in a tenant."""
+        tenant = tenant or self.name
+        if tenant not in self._lines:
+            token = issue_token(self._secret, user="tests", tenant=tenant, scope="produce", ttl=3600)
+            self._lines[tenant] = Milepost(self.origin, token=token)
+        return self._lines[tenant]
+
     def notify(self, visitor: str, title: str, **more: Any) -> None:
         """Somebody's program tells a visitor something."""
-        self._milepost.notify(visitor, title=title, **more)
+        self.milepost().notify(visitor, title=title, **more)
 
-    def token(self, visitor: str, *, seconds: float) -> str:
+    def token(self, visitor: str, *, seconds: float, tenant: str = "") -> str:
         """A token of a visitor's, as the page gives them, but for as long as a test wants."""
-        return issue_token(self._secret, user=visitor, tenant=TENANT, ttl=seconds)
+        return issue_token(self._secret, user=visitor, tenant=tenant or self.name, ttl=seconds)
 
     def close(self) -> None:
         """Ctrl-C. All of it ends, in good order."""
-        self._milepost.close()
+        for line in self._lines.values():
+            line.close()
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(30) == 0, self.log
