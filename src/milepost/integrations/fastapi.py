@@ -228,6 +228,7 @@ class _SignIn:
 
         self._route = APIRoute("/", tell, dependency_overrides_provider=app)
         self._tenant = tenant
+        self._is_explained = False
 
     async def __call__(self, connection: HTTPConnection) -> Identity | None:
         """Whom the application knows. Raises ``Unavailable`` where it answers that something of its own is broken."""
@@ -246,6 +247,9 @@ class _SignIn:
             return self._identity(told[0])
         if status >= 500:
             raise Unavailable("The application cannot tell who asks.")
+        if status == 422 and not self._is_explained:  # a dependency that is written wrongly looks like nobody
+            self._is_explained = True
+            _log.warning("mount(user=…): FastAPI answered 422 in its place; it needs a parameter that did not come")
         return None
 
     def _identity(self, who: Any) -> Identity | None:
