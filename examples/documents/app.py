@@ -55,7 +55,7 @@ class _Pages:
         return Starlette(
             routes=[
                 Route("/", self.page),
-                *assets(HERE / "page"),
+                *assets(HERE / "page", HERE / "built"),
                 Route("/sample/{name}", self.sample),
                 Route("/session", self._visitors.session, methods=["POST"]),
                 Route("/sign-out", self._visitors.sign_out, methods=["POST"]),

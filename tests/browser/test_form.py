@@ -87,3 +87,18 @@ def test_the_form_can_be_used_by_keyboard(visit: Visit) -> None:
     page.get_by_label("Full speed").check()
     page.get_by_label("Case number").press("Enter")
     expect(visitor.card("completed")).to_be_visible()
+
+
+def test_the_same_toasts_by_notyf(visit: Visit) -> None:
+    """The switch changes who draws them, in the middle of a job too, and the choice is kept over a reload."""
+    visitor = visit()
+    visitor.page.get_by_label("Notyf").check()
+    visitor.generate("complaint", "discovery", speed="To watch")
+    expect(visitor.page.locator(".notyf__toast progress")).to_have_attribute("max", "16")
+    assert visitor.faults() == []
+    visitor.page.get_by_label("Milepost", exact=True).check()
+    expect(visitor.bar).to_have_attribute("max", "16")
+    expect(visitor.page.locator(".notyf__toast")).to_have_count(0)
+    visitor.page.get_by_label("Notyf").check()
+    visitor.page.reload()
+    expect(visitor.page.locator(".notyf__toast")).to_contain_text("4 documents")

@@ -12,10 +12,10 @@ const examples = fileURLToPath(new URL('../../examples/', import.meta.url));
 const { values } = parseArgs({ options: { react: { type: 'string' }, out: { type: 'string' } } });
 const suffix = values.react ? `-${values.react}` : '';
 
-/** Another's script that a page includes as it is, with a line that says whose it is. */
+/** What a page includes of another's as it is, with a line that says whose it is. */
 const COPIED = {
-  activity: ['htmx.org', 'dist/htmx.min.js', 'htmx.js'],
-  documents: ['notyf', 'notyf.min.js', 'notyf.js'],
+  activity: ['htmx.org', { 'dist/htmx.min.js': 'htmx.js' }],
+  documents: ['notyf', { 'notyf.min.js': 'notyf.js', 'notyf.min.css': 'notyf.css' }],
 };
 
 for (const name of await readdir(examples)) {
@@ -27,11 +27,11 @@ for (const name of await readdir(examples)) {
   await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   if (copied) {
-    const [library, from, to] = copied;
+    const [library, names] = copied;
     const read = (file) => readFile(`${web}node_modules/${library}/${file}`, 'utf8');
-    const { version, license, homepage } = JSON.parse(await read('package.json'));
-    const banner = `/*! ${library} ${version}, ${license}, ${homepage} */\n`;
-    await writeFile(`${out}/${to}`, banner + (await read(from)));
+    const { version, license } = JSON.parse(await read('package.json'));
+    for (const [from, to] of Object.entries(names))
+      await writeFile(`${out}/${to}`, `/*! ${library} ${version}, ${license} */\n${await read(from)}`);
   }
   if (!files.includes('main.tsx')) continue;
   await build({

@@ -21,7 +21,21 @@
     userKey: visitor,
     env: { fetch: fetchSignedIn },
   });
-  Milepost.attachToasts(client);
+
+  // The same toasts by either renderer; the choice is this browser's.
+  let detachToasts = () => {};
+  function chooseToasts(renderer) {
+    localStorage.setItem('casefile-toasts', renderer);
+    $(`[name="toasts"][value="${renderer}"]`).checked = true;
+    detachToasts();
+    detachToasts = Milepost.attachToasts(
+      client,
+      renderer === 'notyf' ? { renderer: Milepost.notyfToasts(Notyf) } : {},
+    );
+  }
+  for (const choice of $$('[name="toasts"]'))
+    choice.addEventListener('change', () => chooseToasts(choice.value));
+  chooseToasts(localStorage.getItem('casefile-toasts') === 'notyf' ? 'notyf' : 'own');
   Milepost.attachBell(client, $('#bell'));
   Milepost.attachConnection(client, $('#connection'));
 
