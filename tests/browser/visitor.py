@@ -40,10 +40,15 @@ def with_options(options: dict[str, Any]) -> str:
 class Person:
     """One person's browser: a profile of its own, any number of tabs. All that goes wrong in it is kept."""
 
-    def __init__(self, browser: Browser, url: str, options: dict[str, Any], **context: Any) -> None:
+    def __init__(
+        self, browser: Browser, url: str, options: dict[str, Any], *, script: Path | None = None, **context: Any
+    ) -> None:
+        """``script``: what runs in place of the page's own ``main.js``."""
         self.url = url
         self.context = browser.new_context(**context)
         self.context.add_init_script(with_options(options))
+        if script:
+            self.context.route("**/main.js", lambda route: route.fulfill(path=script, content_type="text/javascript"))
         self._noise: list[str] = []
         self._expected: list[str] = []
         self.context.on("console", self._heard)
