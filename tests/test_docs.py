@@ -124,7 +124,7 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
         program += (
             "\n" * (block.line - 1 - program.count("\n")) + block.code
         )  # so that a traceback names the page's line
-    script = tmp_path / page.with_suffix(".py").name
+    script = tmp_path / f"{page.name}.py"  # fastapi.py would be taken for FastAPI
     with serving(tmp_path) as url:
         script.write_text(program.replace(ADDRESS, url))
         ran = subprocess.run(
