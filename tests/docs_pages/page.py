@@ -40,8 +40,8 @@ class Page:
         (folder / "page.html").write_text(self.blocks("html")[0])
 
     def change(self, folder: Path, *names: str) -> None:
-        """What the page says to change: its diffs in their order, each of the file of that name."""
-        for name, diff in zip(names, self.blocks("diff"), strict=True):
+        """What the page says to change: its first diffs in their order, each of the file of that name."""
+        for name, diff in zip(names, self.blocks("diff"), strict=False):
             file = folder / name
             file.write_text(changed(file.read_text(), diff))
 

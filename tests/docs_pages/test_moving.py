@@ -12,6 +12,7 @@ from tests.docs_pages.page import Page, running, slow_down
 from tests.server.process import wait_until
 
 POLLING = Page("moving-from-polling.md")
+SSE = Page("moving-from-sse.md")
 
 # what a person can see of the bar, each value once
 WATCH = """
@@ -54,4 +55,30 @@ def test_from_polling(tmp_path: Path, browser: Browser, after: bool) -> None:
         else:
             assert len(polls) >= 3
             expect(tab.locator("script[src]")).to_have_count(0)
+    tab.close()
+
+
+@pytest.mark.parametrize("steps", [0, 2, 3], ids=["before", "server", "page"])
+def test_from_sse(tmp_path: Path, browser: Browser, steps: int) -> None:
+    """The bar moves by the application's own stream; by a dialect's, to which the page changed only its address; and by
+    the client's, where the page has no EventSource any more.
+    """
+    SSE.write(tmp_path)
+    SSE.change(tmp_path, *["app.py", "page.html", "page.html"][:steps])
+    slow_down(tmp_path, 0.2)
+    tab = browser.new_page()
+    tab.add_init_script(WATCH)
+    streams: list[str] = []
+    tab.on("request", lambda request: streams.append(request.url) if request.resource_type == "eventsource" else None)
+    with running(tmp_path) as url:
+        tab.goto(url)
+        seen = watched(tab)
+        assert seen == sorted(seen)
+        assert len(seen) > 10
+        if steps < 3:
+            address = f"{url}/milepost/api/jobs/" if steps else f"{url}/imports/"
+            assert streams
+            assert all(stream.startswith(address) for stream in streams)
+        else:
+            assert streams == []
     tab.close()
