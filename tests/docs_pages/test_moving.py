@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
-from tests.docs_pages.page import Page, running, slow_down
+from tests.client.hub import Hub, environment
+from tests.docs_pages.page import Page, changed, running, slow_down
+from tests.engines.redis_server import RedisServer
 from tests.server.process import wait_until
 
 POLLING = Page("moving-from-polling.md")
 SSE = Page("moving-from-sse.md")
+PUBSUB = Page("moving-from-redis-pubsub.md")
 
 # what a person can see of the bar, each value once
 WATCH = """
@@ -82,3 +88,46 @@ def test_from_sse(tmp_path: Path, browser: Browser, steps: int) -> None:
         else:
             assert streams == []
     tab.close()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["bridge", "worker"])
+def test_from_redis(tmp_path: Path, redis_server: RedisServer, after: bool) -> None:
+    """The worker as it was is seen through the bridge's file of the page; changed as the page says, it is seen without
+    a Redis: in both cases up to the link to its file, and by its owner.
+    """
+    worker = PUBSUB.blocks("python")[0]
+    flags = []
+    surroundings = environment(REDIS_URL=redis_server.url)
+    with pytest.MonkeyPatch.context() as patch:
+        if after:
+            worker = changed(worker, PUBSUB.blocks("diff")[0])
+            assert "redis" not in worker
+        else:
+            (tmp_path / "bridge.toml").write_text(PUBSUB.blocks("toml")[0])
+            patch.setenv("REDIS_URL", redis_server.url)
+            flags = ["--bridge", str(tmp_path / "bridge.toml")]
+        (tmp_path / "worker.py").write_text(worker)
+        hub = Hub(tmp_path, *flags)
+        hub.start()
+    try:
+        if not after:
+            wait_until(lambda: redis_server.do("PUBSUB", "NUMPAT") >= 1, seconds=20, what="the bridge subscribes")
+        surroundings |= {"MILEPOST_URL": hub.url, "MILEPOST_TOKEN": hub.token("importer", "produce")}
+        subprocess.run(
+            [sys.executable, "worker.py", "import-1"], cwd=tmp_path, env=surroundings, check=True, timeout=60
+        )
+        mine = {**surroundings, "MILEPOST_TOKEN": hub.token("ada", "consume")}
+        watched = subprocess.run(
+            [sys.executable, "-m", "milepost", "watch", "import-1"],
+            env=mine,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert watched.stdout.splitlines()[-1].strip() == "completed 100 %  /files/import-1.csv"
+        with httpx2.Client(headers={"authorization": f"Bearer {mine['MILEPOST_TOKEN']}"}) as http:
+            job = http.get(f"{hub.url}/api/jobs/import-1").json()["job"]
+        seen = (job["owner"], job["current"], job["total"], job["title"], job["output_url"])
+        assert seen == ("ada", 40, 40, "Import import-1", "/files/import-1.csv")
+    finally:
+        hub.close()
