@@ -12,6 +12,7 @@ const served = fileURLToPath(new URL('../../src/milepost/server/static', import.
 const NAMES = [
   'analytics',
   'background',
+  'elements',
   'htmx',
   'legacy',
   'notyf',
@@ -40,7 +41,7 @@ const bundle = (entry, fileName, format) =>
       sourcemap: entry === ENTRIES,
       // The minifier writes the value of a `const` where it is used, not that of a `var`.
       rolldownOptions: {
-        external: ['react', 'react/jsx-runtime'],
+        external: ['react'],
         output: { topLevelVar: false, chunkFileNames: 'shared/[name].js' },
       },
       lib: { entry, formats: [format], name: 'Milepost', fileName },
@@ -52,8 +53,8 @@ await mkdir(dist, { recursive: true });
 await bundle(ENTRIES, (_, name) => `${name}.js`, 'es');
 await bundle('src/browser.ts', () => 'milepost.js', 'iife');
 await bundle('src/browser.ts', () => 'milepost.mjs', 'es');
-const sheets = ['ui/base', 'ui/toasts', 'ui/inbox', 'ui/motion', 'notyf/notyf'].map((name) =>
-  readFile(`${web}src/${name}.css`, 'utf8'),
+const sheets = ['ui/base', 'ui/toasts', 'ui/inbox', 'ui/progress', 'ui/motion', 'notyf/notyf'].map(
+  (name) => readFile(`${web}src/${name}.css`, 'utf8'),
 );
 await writeFile(`${dist}/milepost.css`, (await Promise.all(sheets)).join('\n'));
 execFileSync('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: web, stdio: 'inherit' });

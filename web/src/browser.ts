@@ -3,6 +3,7 @@
 export * from './analytics/index.ts';
 export * from './background/index.ts';
 export type * from './core/types.ts';
+export * from './elements/index.ts';
 export * from './htmx/index.ts';
 export * from './notyf/index.ts';
 export * from './outbox/index.ts';

@@ -50,7 +50,7 @@ export function attachBell(
     const name = unreadCount ? fill(labels.bellUnread, { n: unreadCount }) : labels.bell;
     setText(badge, unreadCount > 99 ? '99+' : `${unreadCount || ''}`);
     setAttribute(bell, 'aria-label', name);
-    setAttribute(bell, 'aria-expanded', `${!panel.hidden}`);
+    setAttribute(bell, 'aria-expanded', !panel.hidden);
     if (status !== 'ready') return;
     if (unreadCount > told && performance.now() - said >= ANNOUNCE_EVERY_MS) {
       said = performance.now();
@@ -68,7 +68,6 @@ export function attachBell(
   }
 
   function toggle(open: boolean): void {
-    if (open === !panel.hidden) return;
     const focused = panel.contains(document.activeElement);
     panel.hidden = !open;
     drawPanel();

@@ -38,8 +38,7 @@ export function attachConnection(
     setAttribute(notice, 'data-state', state || null);
   }
 
-  const release = holdAnnouncer();
-  const unsubscribe = client.connection.subscribe(draw);
+  const end = all(holdAnnouncer(), client.connection.subscribe(draw), () => notice.remove());
   draw();
-  return all(unsubscribe, release, () => notice.remove());
+  return end;
 }

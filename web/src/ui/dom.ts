@@ -59,7 +59,7 @@ export function setText(element: Element, text: string): void {
 export function setAttribute(
   element: Element,
   name: string,
-  value: string | number | null | undefined,
+  value: string | number | boolean | null | undefined,
 ): void {
   if (value == null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== `${value}`) element.setAttribute(name, `${value}`);

@@ -11,6 +11,7 @@ export const LABELS = {
   completed: 'Complete',
   failed: 'Failed',
   cancelled: 'Cancelled',
+  gone: 'Not available',
   openResult: 'Open result',
   open: 'Open',
   seconds: 'about {n} s left',

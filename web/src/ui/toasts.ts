@@ -1,21 +1,15 @@
 import type { AppNotification, Client, JobSnapshot, Level, Unsubscribe } from '../core/types.ts';
 import { announce, holdAnnouncer } from './announcer.ts';
-import { all, on, safeHref } from './dom.ts';
+import { all, on } from './dom.ts';
 import { domToasts } from './dom-toasts.ts';
-import { fill, type LabelName, type Labels, labelsOf } from './labels.ts';
-import type { ToastModel, ToastRenderer, Tone } from './renderer.ts';
+import { countOf, ENDS, jobToast, linkTo, type ToastContent, textOf } from './job-toast.ts';
+import { type Labels, labelsOf } from './labels.ts';
+import type { ToastModel, ToastRenderer } from './renderer.ts';
 import { pausableTimers } from './timers.ts';
 
 /** How many notifications wait to be looked at, and behind how many toasts. The inbox has the others too. */
 const MAX_WAITING = 50;
 const CONNECTION = 'connection';
-
-/** How a job can end. */
-const ENDS: Readonly<Partial<Record<JobSnapshot['state'], Tone>>> = {
-  completed: 'success',
-  failed: 'error',
-  cancelled: 'info',
-};
 
 export interface ToastOptions {
   readonly renderer?: ToastRenderer;
@@ -29,8 +23,6 @@ export interface ToastOptions {
   readonly toastLevels?: readonly Level[];
   readonly labels?: Partial<Labels>;
 }
-
-type ToastContent = Omit<ToastModel, 'autoDismissMs'>;
 
 interface Entry {
   model: ToastModel;
@@ -111,7 +103,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       if (!job.tracked || job.state === 'gone') continue;
       followed.add(id);
       if (job.stale || (!toasts.has(id) && memory.has(phase(job)))) continue;
-      put(jobToast(id, job), () => {
+      put(jobToast(job, labels), () => {
         // What leaves is what is on screen now, perhaps another state than when it came.
         const now = client.job(job.id).getSnapshot();
         void memory.claim(phase(now));
@@ -124,45 +116,6 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       if (model.tone === 'progress' && !followed.has(id)) discard(id);
   }
 
-  function jobToast(id: string, job: JobSnapshot): ToastContent {
-    const { state, current, total, eta_seconds: eta, error, output_url } = job;
-    const title = job.title || labels.job;
-    const tone = ENDS[state] ?? 'progress';
-    const note = [
-      (total !== null || current) && count(job),
-      eta &&
-        (eta < 90
-          ? fill(labels.seconds, { n: Math.ceil(eta) })
-          : fill(labels.minutes, { n: Math.ceil(eta / 60) })),
-    ];
-    return {
-      id,
-      tone,
-      title,
-      text: jobText(job),
-      code: tone === 'error' ? (error?.code ?? 'UNEXPECTED') : undefined,
-      action: tone === 'success' ? link(output_url, labels.openResult, title) : undefined,
-      progress:
-        tone === 'progress'
-          ? {
-              value: total === null ? null : current,
-              max: total ?? 1,
-              note: note.filter(Boolean).join(' · '),
-            }
-          : undefined,
-    };
-  }
-
-  /** What the job itself says, where it can, else the name of its state. Running needs no name. */
-  function jobText({ state, message, error }: JobSnapshot): string {
-    const own =
-      state === 'failed' ? error?.message : state !== 'stalled' && state !== 'cancelled' && message;
-    return own || (labels as Partial<Labels>)[state as LabelName] || '';
-  }
-
-  const count = ({ current, total }: JobSnapshot) =>
-    fill(total === null ? labels.progressUnknown : labels.progress, { current, total });
-
   /** By job and attempt: how far its announcements are. */
   const announced = new Map<string, number>();
 
@@ -174,7 +127,11 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     const before = announced.get(run);
     if (before !== undefined && before >= step) return;
     announced.set(run, step);
-    const text = ENDS[state] ? jobText(job) : before === undefined ? labels.started : count(job);
+    const text = ENDS[state]
+      ? textOf(job, labels)
+      : before === undefined
+        ? labels.started
+        : countOf(job, labels);
     announce(id, `${title || labels.job}: ${text}`);
   }
 
@@ -215,7 +172,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       tone: level,
       title,
       text: text === title ? '' : text,
-      action: link(href, labels.open, title),
+      action: linkTo(href, labels.open, title),
     };
     put(content);
     return content;
@@ -223,11 +180,6 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   const say = ({ id, title, text }: ToastContent) =>
     announce(id, [title, text].filter(Boolean).join('. '));
-
-  function link(href: string | null, label: string, title: string): ToastModel['action'] {
-    const safe = safeHref(href);
-    return safe === undefined ? safe : { href: safe, label, name: `${label}: ${title}` };
-  }
 
   /** Toasts that were open when this tab left the page before. */
   let reopen = memory.open();
