@@ -37,4 +37,14 @@ DOCUMENTS: Final = Example(
     needs=("font_source_serif_pro", "jinja2", "reportlab"),
 )
 
-EXAMPLES: Final = {example.name: example for example in (DOCUMENTS,)}
+COACHING: Final = Example(
+    "coaching",
+    "Soundboard",
+    "Recorded coaching sessions, listened to by a worker; each coach is told what is theirs.",
+    "React",
+    "Sign in, analyse the sample, share it with the other coach; or look at both side by side.",
+    workers=2,
+    needs=("jinja2",),
+)
+
+EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, COACHING)}
