@@ -37,6 +37,18 @@ DOCUMENTS: Final = Example(
     needs=("font_source_serif_pro", "jinja2", "reportlab"),
 )
 
+ACTIVITY: Final = Example(
+    "activity",
+    "Docket",
+    "A dashboard of documents and the jobs on them. Streaming is switched off for it: its pages poll.",
+    "Jinja and HTMX",
+    "Take a sample, analyse it, and leave the tab for a moment.",
+    workers=2,
+    needs=("jinja2",),
+    settings={"enable_sse_notifications": False},
+)
+
+
 COACHING: Final = Example(
     "coaching",
     "Soundboard",
@@ -47,4 +59,4 @@ COACHING: Final = Example(
     needs=("jinja2",),
 )
 
-EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, COACHING)}
+EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, ACTIVITY, COACHING)}
