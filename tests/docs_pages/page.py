@@ -65,7 +65,7 @@ def slow_down(folder: Path, seconds: float) -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
+def running(folder: Path, **environment: str) -> Iterator[str]:
     """The application, run by the command of the pages, in a folder with nothing else in it; its address.
 
     In the end it is told to stop by Ctrl-C, and must in time.
@@ -80,7 +80,7 @@ def running(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [Path(sys.executable).with_name(program), *rest, "--port", str(port)],
             cwd=folder,
-            env=known,
+            env={**known, **environment},
             stdout=out,
             stderr=out,
         )
