@@ -45,8 +45,7 @@ def fixture_demo(installed: Path, tmp_path: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        found = until(lambda: re.search(r" at (http://\S+) ", log.read_text()), seconds=30, what="the demo's address")
-        yield found[1]
+        yield until(lambda: "".join(re.findall(r" at (http://\S+) ", log.read_text())), seconds=30, what="its address")
     finally:
         process.terminate()
         process.wait(30)
