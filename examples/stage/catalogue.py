@@ -48,7 +48,6 @@ ACTIVITY: Final = Example(
     settings={"enable_sse_notifications": False},
 )
 
-
 COACHING: Final = Example(
     "coaching",
     "Soundboard",
@@ -59,4 +58,14 @@ COACHING: Final = Example(
     needs=("jinja2",),
 )
 
-EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, ACTIVITY, COACHING)}
+TRACES: Final = Example(
+    "traces",
+    "Spanfile",
+    "Trace files imported into a database, followed by a modal from the upload to the result.",
+    "React",
+    "Import the sample, close the modal in the middle, and open it again.",
+    workers=2,
+    needs=("jinja2",),
+)
+
+EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, ACTIVITY, COACHING, TRACES)}

@@ -121,10 +121,10 @@ def _words(pid: int) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Demo]:
-    """Starts the example on a free port, ends it as Ctrl-C does."""
+def running(folder: Path, *arguments: str, name: str = "documents") -> Iterator[Demo]:
+    """Starts an example on a free port, ends it as Ctrl-C does."""
     log = (folder.parent / f"{folder.name}.log").open("a")
-    command = [sys.executable, str(EXAMPLES), "documents", "--port", "0", "--data-dir", str(folder), *arguments]
+    command = [sys.executable, str(EXAMPLES), name, "--port", "0", "--data-dir", str(folder), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=folder.parent
@@ -133,7 +133,7 @@ def running(folder: Path, *arguments: str) -> Iterator[Demo]:
         assert process.stdout
         line = process.stdout.readline()
         assert " at http" in line, line
-        demo = Demo(line.split(" at ")[1].split()[0] + "/documents", folder, process)
+        demo = Demo(line.split(" at ")[1].split()[0] + f"/{name}", folder, process)
         try:
             yield demo
         finally:

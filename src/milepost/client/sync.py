@@ -149,6 +149,11 @@ class Reporter:
         """Whether somebody cancelled the job; ``advance`` then raises ``JobCancelled``."""
         return self._reporter.cancelled
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the job still takes what this worker says; not after its end, nor once a deadline has ended it."""
+        return self._reporter.is_open
+
     def advance(
         self,
         by: float = 1,
