@@ -220,6 +220,39 @@ def test_it_stops_with_streams_open(tmp_path: Path, number: signal.Signals) -> N
         house.close()
 
 
+def test_it_stops_without_a_lifespan(tmp_path: Path) -> None:
+    """Also where the server tells of no lifespan, as inside an application that is mounted itself, streams do not hold
+    it up.
+    """
+    house = House(tmp_path, APP.replace("request.state.sessions", '{"of-1": 1}'), "--lifespan", "off")
+    house.start()
+    try:
+        assert house.http.post("/blocking/j", headers=ONE).is_success
+        with house.stream(headers=ONE) as stream:
+            assert "j" in [event.json["job"]["id"] for event in stream.until("live") if event.name == "job"]
+            house.stop(signal.SIGINT)
+            assert stream.rest()[-1].json["reason"] == "shutdown"
+    finally:
+        house.close()
+
+
+def test_a_page_of_an_allowed_origin(tmp_path: Path) -> None:
+    """An origin of ALLOWED_ORIGINS is let in, and told so once, whatever the application's own CORS adds."""
+    house = House(tmp_path, APP, MILEPOST_ALLOWED_ORIGINS="https://app.example")
+    house.start()
+    try:
+        headers = {**ONE, "origin": "https://app.example"}
+        answer = house.http.get("/milepost/api/jobs", headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers.get_list("access-control-allow-origin") == ["https://app.example"]
+        asks = {"access-control-request-method": "POST", "origin": "https://app.example"}
+        answer = house.http.options("/milepost/api/notifications/read-all", headers=asks)
+        assert answer.headers.get_list("access-control-allow-origin") == ["https://app.example"]
+        assert house.http.post("/milepost/api/notifications/read-all", headers=headers).status_code == 200
+    finally:
+        house.close()
+
+
 def test_several_workers(tmp_path: Path) -> None:
     """With several processes of uvicorn's on one SQLite file, a stream tells of jobs of all of them."""
     house = House(tmp_path, APP, "--workers", "2")

@@ -175,7 +175,8 @@ class _House:
                 continue
 
             def stop(number: int, frame: FrameType | None, before: Callable[..., Any] = before) -> None:
-                loop.call_soon_threadsafe(self._drain, number)
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._drain, number)
                 before(number, frame)
 
             self._watched[number] = before, stop
