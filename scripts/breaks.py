@@ -153,7 +153,7 @@ class Copy:
 
 def _title(test: str) -> str:
     """Of a test of the browser client; "" for one of pytest's."""
-    return test.partition(".test.ts: ")[2]
+    return test.partition(".test.ts")[2].partition(": ")[2]
 
 
 def _is(case: str, name: str) -> bool:

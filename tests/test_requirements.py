@@ -38,7 +38,7 @@ def test_the_tests_of_a_row_exist(id: str) -> None:
         tree = ast.parse((TESTS / path).read_text())
         functions = (ast.FunctionDef, ast.AsyncFunctionDef)
         assert name in {node.name for node in ast.walk(tree) if isinstance(node, functions)}, f"{path}::{name}"
-    titled = re.findall(r"`([\w/]+\.test\.ts)`: ((?:“[^”]+”(?:, )?)+)", ROWS[id])
+    titled = re.findall(r"`([\w/-]+\.test\.tsx?)`: ((?:“[^”]+”(?:, )?)+)", ROWS[id])
     assert sum(titles.count("“") for _, titles in titled) == ROWS[id].count("“"), "titles stand behind their file"
     for path, titles in titled:
         text = (WEB / path).read_text()

@@ -1,5 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { playwright } from '@vitest/browser-playwright';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type Plugin } from 'vitest/config';
 import type { BrowserCommand, BrowserCommandContext } from 'vitest/node';
 
 type Media = Parameters<BrowserCommandContext['page']['emulateMedia']>[0];
@@ -13,10 +14,28 @@ declare module 'vitest/browser' {
   }
 }
 
+/** `docs:NAME.tsx`: all ```tsx blocks of docs/NAME.md as one module, with the package as it is here. */
+const docs: Plugin = {
+  name: 'docs',
+  resolveId: (id) => (id.startsWith('docs:') ? id : null),
+  async load(id) {
+    const [, name] = /^docs:(\w+)\.tsx$/.exec(id) ?? [];
+    if (!name) return null;
+    const page = await readFile(new URL(`../docs/${name}.md`, import.meta.url), 'utf8');
+    return [...page.matchAll(/^```tsx\n(.*?)^```$/gms)]
+      .map(([, code = '']) => code)
+      .join('')
+      .replaceAll("'milepost/style.css'", "'/src/ui/base.css'")
+      .replaceAll(/'milepost\/(\w+)'/g, "'/src/$1/index.ts'")
+      .replaceAll('"https://live.example"', '{globalThis.server}');
+  },
+};
+
 /** What runs once more with the older React. */
 const REACT = 'test/browser/react*.test.tsx';
 
 export default defineConfig({
+  plugins: [docs],
   // A dependency found in the middle of a run would reload the page under the tests.
   optimizeDeps: {
     include: [

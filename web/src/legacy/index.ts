@@ -1,4 +1,10 @@
 /** The names that the five products' pages import, as thin shells over the client. */
+export {
+  type Enrichment,
+  type EnrichmentOptions,
+  type EnrichmentProgress,
+  useEnrichmentSSE,
+} from './enrichment.ts';
 export { ProgressToast, type ProgressToastOptions } from './progress-toast.ts';
 export {
   clearJobState,

@@ -1,11 +1,5 @@
-import {
-  useCallback,
-  useEffect,
-  useInsertionEffect,
-  useRef,
-  useState,
-  useSyncExternalStore,
-} from 'react';
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import { createClient } from '../core/client.ts';
 import type {
   AppNotification,
   ClientError,
@@ -15,39 +9,38 @@ import type {
   NotificationsStore,
   ReadableStore,
 } from '../core/types.ts';
-import { useMilepost, useStarted } from './provider.tsx';
+import { useLatest, useMilepost, useStarted } from './provider.ts';
 
-// What a server renders, and the page until it has taken that over.
-const NO_JOBS: readonly JobSnapshot[] = [];
-const NO_NEWS: NotificationsSnapshot = {
-  items: [],
-  unreadCount: 0,
-  hasMore: false,
-  status: 'loading',
-  pending: new Set(),
-};
-const NOT_STARTED: ConnectionState = {
-  status: 'idle',
-  transport: 'sse',
-  attempt: 0,
-  retryAt: null,
-  notice: false,
-  error: null,
-  why: null,
-  reason: null,
-  paused: [],
-};
+/** What a server renders, and a page until it has taken that over: a client that has heard nothing yet. */
+export const NEW = createClient({ storage: 'memory' });
 
-const useStore = <T>({ subscribe, getSnapshot }: ReadableStore<T>, before: T): T =>
-  useSyncExternalStore(subscribe, getSnapshot, () => before);
+export const useStore = <T>(
+  { subscribe, getSnapshot }: ReadableStore<T>,
+  before: ReadableStore<T>,
+): T => useSyncExternalStore(subscribe, getSnapshot, before.getSnapshot);
 
-/** The state of the connection; it does not connect by itself. */
-export const useConnection = (): ConnectionState => useStore(useMilepost().connection, NOT_STARTED);
+/** Calls back for each key once; '' makes it ready for the same one again, undefined says nothing. */
+export function useTold<T>(
+  key: string | undefined,
+  tell: ((value: T) => void) | undefined,
+  value: T,
+): void {
+  const told = useRef('');
+  useEffect(() => {
+    if (key === undefined || key === told.current) return;
+    told.current = key;
+    if (key) tell?.(value);
+  });
+}
+
+/** The state of the connection. It does not connect by itself. */
+export const useConnection = (): ConnectionState =>
+  useStore(useMilepost().connection, NEW.connection);
 
 /** Live, recently ended and tracked jobs, newest first. */
-export const useJobs = (): readonly JobSnapshot[] => useStore(useStarted().jobs, NO_JOBS);
+export const useJobs = (): readonly JobSnapshot[] => useStore(useStarted().jobs, NEW.jobs);
 
-/** The number of unread notifications, as the server counts them. Draws anew only when it changes. */
+/** The number of unread notifications, as the server counts them; only another number draws anew. */
 export function useUnreadCount(): number {
   const { subscribe, getSnapshot } = useStarted().notifications;
   return useSyncExternalStore(
@@ -59,22 +52,19 @@ export function useUnreadCount(): number {
 
 export interface UseNotificationsOptions {
   /** `false`: as after `disconnect()`. Default `true`. */
-  readonly enabled?: boolean;
+  readonly enabled?: boolean | undefined;
   /** After how many failed attempts in a row `onError` is told; the client goes on trying. Default 10. */
-  readonly maxReconnectAttempts?: number;
-  /** Fresh news: once each, never for what was there before. */
-  readonly onNotification?: (notification: AppNotification) => void;
+  readonly maxReconnectAttempts?: number | undefined;
+  /** Fresh news: each once, never what was there before. */
+  readonly onNotification?: ((notification: AppNotification) => void) | undefined;
   /** Once, until there is a connection again: too many attempts have failed, or it is over (signed out, forbidden). */
-  readonly onError?: (error: ClientError) => void;
+  readonly onError?: ((error: ClientError) => void) | undefined;
 }
 
-export interface UseNotifications
-  extends Pick<NotificationsStore, 'markRead' | 'markAllRead' | 'archive' | 'loadOlder'> {
+/** All of `client.notifications` and of its state now, and of the connection what concerns it. */
+export interface UseNotifications extends Omit<NotificationsSnapshot, 'items'>, NotificationsStore {
   /** Newest first. */
   readonly notifications: readonly AppNotification[];
-  readonly unreadCount: number;
-  readonly hasMore: boolean;
-  readonly isLoading: boolean;
   /** By a stream or by polling. */
   readonly isConnected: boolean;
   /** Failed attempts in a row; 0 while connected. */
@@ -84,45 +74,34 @@ export interface UseNotifications
   disconnect(): void;
 }
 
-export function useNotifications(options: UseNotificationsOptions = {}): UseNotifications {
-  const { enabled = true, maxReconnectAttempts = 10, onError } = options;
+export function useNotifications({
+  enabled = true,
+  maxReconnectAttempts = 10,
+  onNotification,
+  onError,
+}: UseNotificationsOptions = {}): UseNotifications {
   const [wanted, want] = useState(true);
   const on = enabled && wanted;
   const client = useStarted(on);
-  const { markRead, markAllRead, archive, loadOlder } = client.notifications;
-  const { items, unreadCount, hasMore, status } = useStore(client.notifications, NO_NEWS);
-  const connection = useConnection();
-  const isConnected = on && (connection.status === 'connected' || connection.status === 'polling');
+  const { items, ...news } = useStore(client.notifications, NEW.notifications);
+  const { status, attempt, reason, error } = useConnection();
+  const isConnected = on && (status === 'connected' || status === 'polling');
+  const reconnectAttempts = on && !isConnected ? attempt : 0;
 
-  const latest = useRef(options);
-  useInsertionEffect(() => {
-    latest.current = options;
-  });
+  const latest = useLatest(onNotification);
   useEffect(() => {
-    if (on)
-      return client.on('notification.created', (news) => latest.current.onNotification?.(news));
-  }, [client, on]);
-
-  const told = useRef(false);
-  useEffect(() => {
-    const { attempt, reason, error } = connection;
-    const bad = on && !isConnected && (attempt >= maxReconnectAttempts || reason !== null);
-    if (bad && error && !told.current) onError?.(error);
-    told.current = bad && error !== null;
-  });
+    if (on) return client.on('notification.created', (fresh) => latest.current?.(fresh));
+  }, [client, on, latest]);
+  const over = on && reason && reason !== 'closed';
+  const bad = error && (over || reconnectAttempts >= maxReconnectAttempts);
+  useTold(bad ? 'bad' : '', onError, error as ClientError);
 
   return {
+    ...news,
+    ...client.notifications,
+    ...useMemo(() => ({ connect: () => want(true), disconnect: () => want(false) }), []),
     notifications: items,
-    unreadCount,
-    hasMore,
-    isLoading: status === 'loading',
     isConnected,
-    reconnectAttempts: on && !isConnected ? connection.attempt : 0,
-    connect: useCallback(() => want(true), []),
-    disconnect: useCallback(() => want(false), []),
-    markRead,
-    markAllRead,
-    archive,
-    loadOlder,
+    reconnectAttempts,
   };
 }

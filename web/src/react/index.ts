@@ -17,7 +17,7 @@ export {
   JobProgress,
   type JobProgressProps,
   Toaster,
-} from './components.tsx';
+} from './components.ts';
 export {
   type UseNotifications,
   type UseNotificationsOptions,
@@ -27,7 +27,7 @@ export {
   useUnreadCount,
 } from './hooks.ts';
 export type { JobProblem, UseJobProgress, UseJobProgressOptions } from './job.ts';
-export { MilepostProvider, type MilepostProviderProps, useMilepost } from './provider.tsx';
+export { MilepostProvider, type MilepostProviderProps, useMilepost } from './provider.ts';
 export { useJobProgress };
 
 slot.useJobProgress = useJobProgress;

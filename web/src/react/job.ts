@@ -1,8 +1,9 @@
-import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
+import { useEffect, useMemo, useState } from 'react';
 import type { ConnectionStatus, JobSnapshot } from '../core/types.ts';
 import { ended } from '../store/jobs.ts';
-import { useConnection } from './hooks.ts';
-import { useStarted } from './provider.tsx';
+import { LABELS } from '../ui/labels.ts';
+import { NEW, useConnection, useStore, useTold } from './hooks.ts';
+import { useStarted } from './provider.ts';
 
 /** Why a job, or the way to it, failed: a code of the taxonomy or the producer's own, and a sentence. */
 export interface JobProblem {
@@ -12,15 +13,15 @@ export interface JobProblem {
 
 export interface UseJobProgressOptions {
   /** `false`: follows only after `connect()`. Default `true`. */
-  readonly autoConnect?: boolean;
+  readonly autoConnect?: boolean | undefined;
   /** Each state of a job that has not ended, once. */
-  readonly onProgress?: (job: JobSnapshot) => void;
+  readonly onProgress?: ((job: JobSnapshot) => void) | undefined;
   /** Once per attempt. */
-  readonly onComplete?: (job: JobSnapshot) => void;
+  readonly onComplete?: ((job: JobSnapshot) => void) | undefined;
   /** Failed, cancelled, or there is no such job: once per attempt. */
-  readonly onFailed?: (job: JobSnapshot) => void;
+  readonly onFailed?: ((job: JobSnapshot) => void) | undefined;
   /** Whatever `error` says, once: of the job, or of the connection. */
-  readonly onError?: (problem: JobProblem) => void;
+  readonly onError?: ((problem: JobProblem) => void) | undefined;
 }
 
 export interface UseJobProgress {
@@ -37,36 +38,16 @@ export interface UseJobProgress {
   readonly isFailed: boolean;
   /** `idle` before it is followed, `closed` after its end and after `disconnect()`, else the connection's. */
   readonly connectionStatus: ConnectionStatus;
+  /** Follow it. */
   connect(): void;
-  /** Let go of the job. The connection is everybody's, and stays. */
+  /** Let go of it. The connection is everybody's, and stays. */
   disconnect(): void;
-  /** As `connect`, and at once where the next attempt would still wait. */
+  /** Now, instead of when the next attempt is due. */
   retry(): void;
 }
 
-/** How a job ended; null: it has not, as far as the server has said. */
-function problemOf({ state, error, message }: JobSnapshot): JobProblem | null {
-  if (state === 'gone') return { code: 'NOT_FOUND', message: 'There is no such job.' };
-  if (state === 'cancelled') return { code: 'CANCELLED', message: message || 'Cancelled.' };
-  if (state !== 'failed') return null;
-  const { code = 'UNEXPECTED', message: why = '' } = error ?? {};
-  return { code, message: why || code };
-}
-
-/** The same code as in the taxonomy of a job's errors: here nobody but the client can know. */
-const LOST: JobProblem = { code: 'STREAM_DISCONNECTED', message: 'The connection is lost.' };
-
-/** What a hook has told its callbacks: of which job, the last state, the attempt that ended, the last problem. */
-interface Told {
-  readonly id: string | null;
-  readonly rev: number;
-  readonly end: number;
-  readonly code: string | null;
-}
-const UNTOLD: Told = { id: null, rev: -1, end: 0, code: null };
-
-const nobody = () => () => {};
-const nothing = () => null;
+/** What is known where nothing is: of no job, and on a server. */
+const NONE = NEW.job('');
 
 /** Follows one job, as soon as there is an id, until it has ended; then also its next attempt. */
 export function useJobProgress(
@@ -75,74 +56,64 @@ export function useJobProgress(
 ): UseJobProgress {
   const { autoConnect = true, onProgress, onComplete, onFailed, onError } = options;
   const id = jobId || null;
-  /** What the page has said itself, of this job. */
-  const [asked, ask] = useState<{ readonly id: string | null; readonly on: boolean } | null>(null);
-  const said = asked?.id === id ? asked : null;
-  const wanted = id !== null && (said?.on ?? autoConnect);
+  /** What the page has said itself, and of which job. */
+  const [asked, ask] = useState<{ readonly id: string | null; readonly on: boolean }>();
+  const said = id && asked?.id === id ? asked : null;
+  const wanted = !!id && (said?.on ?? autoConnect);
 
   const client = useStarted(wanted);
-  const store = id === null ? null : client.job(id);
-  const job = useSyncExternalStore<JobSnapshot | null>(
-    store?.subscribe ?? nobody,
-    store?.getSnapshot ?? nothing,
-    nothing,
-  );
-  const connection = useConnection();
+  const store = id ? client.job(id) : NONE;
+  const known = useStore(store, NONE);
+  const { status, reason } = useConnection();
 
+  const job = known.state === 'unknown' ? null : known;
+  const gone = job?.state === 'gone';
   // What is only remembered from before a reload may have begun anew since.
-  const over = !!job && ended(job) && !job.stale;
-  const closed = over || job?.state === 'gone';
-  useEffect(() => (wanted && !over ? store?.track() : undefined), [store, wanted, over]);
-
-  const { status, reason, paused } = connection;
-  const broken =
-    wanted && !closed && (status === 'error' || (reason !== null && reason !== 'closed'));
-  const problem = closed ? problemOf(job) : broken ? LOST : null;
+  const over = !!job && !job.stale && ended(job);
+  const closed = over || gone;
   const isComplete = over && job.state === 'completed';
+  const isFailed = closed && !isComplete;
+  useEffect(() => (wanted && !over ? store.track() : undefined), [store, wanted, over]);
 
-  const told = useRef(UNTOLD);
-  useEffect(() => {
-    const last = told.current.id === id ? told.current : UNTOLD;
-    if (!wanted) return;
-    const news = !!job && !job.stale && job.rev !== last.rev;
-    const end = closed ? job.attempt : 0;
-    const code = problem && `${end} ${problem.code}`;
-    // Before anybody is told: who is may do anything.
-    told.current = { id, rev: job && !job.stale ? job.rev : last.rev, end, code };
-    if (news && !closed) onProgress?.(job);
-    if (closed && end !== last.end) (isComplete ? onComplete : onFailed)?.(job);
-    if (problem && code !== last.code) onError?.(problem);
-  });
+  let errorCode: string | null = null;
+  let error: string | null = null;
+  if (isFailed) {
+    const failed = job?.state === 'failed';
+    errorCode = gone ? 'NOT_FOUND' : failed ? (job.error?.code ?? 'UNEXPECTED') : 'CANCELLED';
+    error = gone ? LABELS.gone : (failed ? job.error : job)?.message || errorCode;
+  } else if (wanted && ((reason && reason !== 'closed') || status === 'error')) {
+    errorCode = 'STREAM_DISCONNECTED';
+    error = LABELS.lostTitle;
+  }
 
-  const connect = useCallback(() => {
-    ask({ id, on: true });
-    // Asks the server once more for a job that it did not have.
-    store?.track()();
-  }, [id, store]);
+  const of = (what: unknown) => (wanted ? `${id} ${job?.attempt} ${what}` : undefined);
+  const now = job as JobSnapshot;
+  useTold(job?.stale === false && !closed ? of(job.rev) : undefined, onProgress, now);
+  useTold(closed ? of('') : undefined, isComplete ? onComplete : onFailed, now);
+  useTold(errorCode ? of(errorCode) : '', onError, {
+    code: errorCode,
+    message: error,
+  } as JobProblem);
+
+  const verbs = useMemo(() => {
+    const connect = () => {
+      ask({ id, on: true });
+      // Asks the server once more for a job that it did not have.
+      store.track()();
+      client.retryNow();
+    };
+    return { connect, retry: connect, disconnect: () => ask({ id, on: false }) };
+  }, [client, store, id]);
 
   return {
-    progress: !job || job.state === 'unknown' || job.state === 'gone' ? null : job,
+    ...verbs,
+    progress: gone ? null : job,
     progressPercent: job?.percent ?? null,
-    error: problem?.message ?? null,
-    errorCode: problem?.code ?? null,
-    isProcessing: !closed && (wanted || (!!job && job.state !== 'unknown')),
+    error,
+    errorCode,
+    isProcessing: !closed && (wanted || !!job),
     isComplete,
-    isFailed: closed && !isComplete,
-    connectionStatus: wanted
-      ? closed
-        ? 'closed'
-        : // Not started yet, but about to be; paused is another matter.
-          status === 'idle' && !paused.length
-          ? 'connecting'
-          : status
-      : id && said
-        ? 'closed'
-        : 'idle',
-    connect,
-    disconnect: useCallback(() => ask({ id, on: false }), [id]),
-    retry: useCallback(() => {
-      connect();
-      client.retryNow();
-    }, [client, connect]),
+    isFailed,
+    connectionStatus: (wanted ? closed : said) ? 'closed' : wanted ? status : 'idle',
   };
 }

@@ -47,7 +47,7 @@ function whole({ cursor, live, jobs, notifications, readUpTo, unread, asOf }: He
  * origins), and without a name, every tab leads itself.
  */
 export const shareTabs: Share = (client: Sharer): Tabs => {
-  const { locks } = navigator;
+  const locks = globalThis.navigator?.locks;
   const name = client.name && `milepost:1:${client.name}`;
   let leads = false;
   let shown: Partial<ConnectionState> | null = null;

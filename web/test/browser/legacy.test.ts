@@ -7,6 +7,7 @@ import {
   ProgressToast,
   SSEClient,
   saveJobState,
+  useEnrichmentSSE,
 } from '../../src/legacy/index.ts';
 import { room, until } from '../fixture/room.ts';
 import { clean, styled } from '../fixture/style.ts';
@@ -159,4 +160,8 @@ test('the client asks for its own words, whatever dialect its tenant has', async
     ({ method, path }) => method === 'GET' && /stream|notifications/.test(path),
   );
   expect(asked.map(({ query }) => query.dialect)).toEqual(['milepost', 'milepost']);
+});
+
+test('E: useEnrichmentSSE says what it needs where there is no React', () => {
+  expect(() => useEnrichmentSSE('bom-7')).toThrow('milepost/react');
 });
