@@ -68,4 +68,14 @@ TRACES: Final = Example(
     needs=("jinja2",),
 )
 
-EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, ACTIVITY, COACHING, TRACES)}
+BOM: Final = Example(
+    "bom",
+    "Partsheet",
+    "Bills of materials enriched from a catalogue, each part as it is found; two organisations, apart.",
+    "React",
+    "Enrich the sample, reload in the middle, and look for it in the other organisation.",
+    needs=("jinja2",),
+    tenants=("bom-northwind", "bom-harbor"),
+)
+
+EXAMPLES: Final = {example.name: example for example in (DOCUMENTS, ACTIVITY, COACHING, TRACES, BOM)}

@@ -47,7 +47,13 @@ def _settings(sites: list[Site]) -> dict[str, Any]:
     """What the examples want of the hub."""
     examples = [EXAMPLES[site.name] for site in sites]
     tenants = {tenant: example.settings for example in examples for tenant in example.of_tenants if example.settings}
-    return {"tenants": tenants}
+    settings: dict[str, Any] = {"tenants": tenants}
+    for site in sites:
+        if site.name == "bom" and site.redis:  # whose worker then publishes there, and imports nothing of the hub's
+            from ..bom.bridging import bridge_file
+
+            settings["bridge"] = str(bridge_file(site))
+    return settings
 
 
 def create_stage(sites: list[Site], hub: ASGIApp) -> ASGIApp:
