@@ -26,7 +26,7 @@ from ..stage.visitors import Visitors
 from ..stage.workqueue import Request as Work
 from ..stage.workqueue import WorkQueue
 from .hub import Away, Feed, Hub
-from .register import FILE_LIMIT, Document, Refused, Register, Run
+from .register import FILE_LIMIT, Document, Refused, Register
 from .uploads import Form, form_of
 
 HERE: Final = Path(__file__).parent
@@ -103,7 +103,9 @@ class _Pages:
             try:
                 response = await answer(request, visitor)
             except _Missing:
-                response = self._problem(request, visitor, 404, "There is no such page.", "It may have been deleted.")
+                response = await self._problem(
+                    request, visitor, 404, "There is no such page.", "It may have been deleted."
+                )
             response.raw_headers += [header for header in cookies.raw_headers if header[0] == b"set-cookie"]
             return response
 
@@ -115,32 +117,40 @@ class _Pages:
         async def do(request: Request) -> Response:
             visitor = self._visitors.known(request)
             if visitor is None:
-                return self._problem(request, "", 401, "You are not signed in.", "Load the page again.")
+                return await self._problem(request, "", 401, "You are not signed in.", "Load the page again.")
             if not same_origin(request):
-                return self._problem(request, visitor, 403, "That was refused.", "It must come from our own page.")
+                return await self._problem(
+                    request, visitor, 403, "That was refused.", "It must come from our own page."
+                )
             try:
-                form = form_of(request.headers.get("content-type", ""), await body(request, BODY_LIMIT))
+                sent = await body(request, BODY_LIMIT)
+                form = await run_in_threadpool(form_of, request.headers.get("content-type", ""), sent)
                 path = await answer(request, visitor, form)
             except TooLarge:
-                return self._problem(request, visitor, 413, "That was refused.", _TOO_LARGE)
+                return await self._problem(request, visitor, 413, "That was refused.", _TOO_LARGE)
             except (_Refusal, Refused) as refusal:
-                return self._problem(request, visitor, 422, "That was refused.", str(refusal))
+                return await self._problem(request, visitor, 422, "That was refused.", str(refusal))
             except _Missing:
-                return self._problem(request, visitor, 404, "There is no such thing.", "It may have been deleted.")
+                return await self._problem(
+                    request, visitor, 404, "There is no such thing.", "It may have been deleted."
+                )
             except MilepostError:
-                return self._problem(request, visitor, 503, "Not now.", _AWAY)
+                return await self._problem(request, visitor, 503, "Not now.", _AWAY)
             return RedirectResponse(f"{self._site.prefix}{path}", status_code=303)
 
         return do
 
-    def _problem(self, request: Request, visitor: str, status: int, what: str, why: str) -> Response:
+    async def _problem(self, request: Request, visitor: str, status: int, what: str, why: str) -> Response:
         if "hx-request" in request.headers:
             return refused(status, why)
-        return self._page("problem.html", visitor, "", status=status, what=what, why=why)
+        return await self._page("problem.html", visitor, "", status=status, what=what, why=why)
 
-    def _page(self, name: str, visitor: str, place: str, *, status: int = 200, **values: Any) -> Response:
+    async def _page(self, name: str, visitor: str, place: str, *, status: int = 200, **values: Any) -> Response:
         now = dt.datetime.now(dt.UTC)
-        return self._templates.page(name, status=status, visitor=visitor, place=place, now=now, time=_time, **values)
+        # In a thread, like all that takes time: the hub's own loop is this one.
+        return await run_in_threadpool(
+            self._templates.page, name, status=status, visitor=visitor, place=place, now=now, time=_time, **values
+        )
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -154,17 +164,18 @@ class _Pages:
         except LookupError:
             raise _Missing from None
         jobs = await self._jobs(visitor)
-        return self._page("feed.html", visitor, "feed", feed=feed, jobs=jobs and _live(jobs), before=before)
+        return await self._page("feed.html", visitor, "feed", feed=feed, jobs=jobs and _live(jobs), before=before)
 
     async def documents(self, _request: Request, visitor: str) -> Response:
         """All documents of the visitor's, and how to add one."""
         documents = await run_in_threadpool(self._register.all, visitor)
-        runs = await run_in_threadpool(self._register.runs, visitor)
-        found: dict[str, list[Run]] = {}
-        for run in runs:
-            if run.result:
-                found.setdefault(run.document, []).append(run)
-        return self._page("documents.html", visitor, "documents", documents=documents, found=found, samples=SAMPLES)
+        found: dict[str, dict[str, str]] = {}  # by document and kind: what was found last
+        for run in await run_in_threadpool(self._register.runs, visitor):
+            if run.summary:
+                found.setdefault(run.document, {}).setdefault(run.kind, run.summary)
+        return await self._page(
+            "documents.html", visitor, "documents", documents=documents, found=found, samples=SAMPLES
+        )
 
     async def document(self, request: Request, visitor: str) -> Response:
         """One document: its versions, the jobs on it, and what they found."""
@@ -172,14 +183,14 @@ class _Pages:
         runs = await run_in_threadpool(self._register.runs, visitor, document.id)
         jobs = await self._jobs(visitor)
         mine = {run.job for run in runs}
-        return self._page(
+        return await self._page(
             "document.html",
             visitor,
             "documents",
             document=document,
             jobs=jobs and [job for job in jobs if job["id"] in mine][:5],
-            analysis=_newest(runs, "analyse"),
-            comparison=_newest(runs, "compare"),
+            analysis=await run_in_threadpool(self._register.found, document.id, "analyse"),
+            comparison=await run_in_threadpool(self._register.found, document.id, "compare"),
             paces=PACES,
             key=secrets.token_hex(8),
             samples=SAMPLES,
@@ -196,7 +207,7 @@ class _Pages:
 
     async def jobs(self, _request: Request, visitor: str) -> Response:
         """All jobs of the last week."""
-        return self._page("jobs.html", visitor, "jobs", jobs=await self._jobs(visitor))
+        return await self._page("jobs.html", visitor, "jobs", jobs=await self._jobs(visitor))
 
     async def job(self, request: Request, visitor: str) -> Response:
         """One job, and what it is doing."""
@@ -210,7 +221,9 @@ class _Pages:
             away = False
         except Away:
             job, away = None, True
-        return self._page("job.html", visitor, "jobs", run=run, job=job, away=away, document=document, kinds=KINDS)
+        return await self._page(
+            "job.html", visitor, "jobs", run=run, job=job, away=away, document=document, kinds=KINDS
+        )
 
     async def _document(self, request: Request, visitor: str) -> Document:
         document = await run_in_threadpool(self._register.find, visitor, request.path_params["document"])
@@ -319,11 +332,6 @@ def _file_of(form: Form) -> tuple[str, bytes]:
 
 def _live(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [job for job in jobs if job["state"] in {"queued", "running", "stalled"}]
-
-
-def _newest(runs: list[Run], kind: str) -> Run | None:
-    """What was found last."""
-    return next((run for run in runs if run.kind == kind and run.result), None)
 
 
 def _time(moment: float | str | dt.datetime) -> dt.datetime:

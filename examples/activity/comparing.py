@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 from .reading import WORD
 
 ALIKE: Final = 0.4  # two paragraphs with less in common are one that went and one that came
+CHANGES: Final = 200  # listed; all of them are counted
+RUN: Final = 4_000  # characters of what came or went, shown of each
 AROUND: Final = 160  # characters of what stayed, shown on either side of a change
 _PIECE: Final = re.compile(r"\s+|\d[\d.,:/-]*\d|\w+|[^\w\s]")
 
@@ -65,7 +67,7 @@ def _resembles(old: str, new: str) -> bool:
 def words_of(pair: Pair) -> list[list[str]]:
     """One changed pair as runs of ``[same | gone | come | cut, text]``: what stays far from a change is cut."""
     if pair.before is None or pair.after is None:
-        return [["come", pair.after]] if pair.after else [["gone", pair.before or ""]]
+        return list(_shortened([["come", pair.after]] if pair.after else [["gone", pair.before or ""]]))
     old, new = _PIECE.findall(pair.before), _PIECE.findall(pair.after)
     runs: list[list[str]] = []
     for kind, a, a_end, b, b_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -101,7 +103,10 @@ def _joined(runs: list[list[str]]) -> list[list[str]]:
 
 def _shortened(runs: list[list[str]]) -> Iterator[list[str]]:
     for index, (name, text) in enumerate(runs):
-        if name != "same" or len(text) <= 2 * AROUND + 20:
+        if name != "same":
+            yield [name, text[:RUN] + "…" * (len(text) > RUN)]
+            continue
+        if len(text) <= 2 * AROUND + 20:
             yield [name, text]
             continue
         if index:
@@ -136,7 +141,7 @@ class Comparison:
             else "changed"
         )
         self._counts[kind] += 1
-        if kind != "unchanged":
+        if kind != "unchanged" and len(self._changes) < CHANGES:
             self._changes.append({"kind": kind, "paragraph": pair.number, "words": words_of(pair)})
 
     def result(self) -> dict[str, Any]:

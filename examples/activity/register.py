@@ -19,6 +19,7 @@ from typing import Any, Final
 FILE_LIMIT: Final = 512 * 1024  # bytes
 DOCUMENTS: Final = 30  # of one visitor
 VERSIONS: Final = 20  # of one document
+RUNS: Final = 200  # listed at once
 WAIT_SECONDS: Final = 10.0  # for another process that writes
 
 _SCHEMA: Final = """
@@ -30,9 +31,11 @@ CREATE TABLE IF NOT EXISTS versions (
   file BLOB NOT NULL, added_at REAL NOT NULL, PRIMARY KEY (document, number));
 CREATE TABLE IF NOT EXISTS runs (
   job TEXT PRIMARY KEY, document TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
-  kind TEXT NOT NULL, version INTEGER NOT NULL, asked_at REAL NOT NULL, result TEXT);
+  kind TEXT NOT NULL, version INTEGER NOT NULL, asked_at REAL NOT NULL, summary TEXT, result TEXT);
 CREATE INDEX IF NOT EXISTS runs_of ON runs (document, asked_at);
 """
+
+_RUN: Final = "job, document, kind, version, asked_at, summary FROM runs JOIN documents ON id = document"
 
 
 class Refused(Exception):
@@ -50,14 +53,14 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One job on a document: ``result`` is None until it has completed."""
+    """One job on a document: ``summary``, what it found in one line, is None until it has completed."""
 
     job: str
     document: str
     kind: str
     version: int
     asked_at: float
-    result: dict[str, Any] | None
+    summary: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,24 +166,36 @@ class Register:
         """Notes that a job was begun on a document. The same job twice is one."""
         with self._transaction("IMMEDIATE") as store:
             store.execute(
-                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, NULL)", (job, document, kind, version, time.time())
+                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, NULL, NULL)",
+                (job, document, kind, version, time.time()),
             )
 
-    def keep(self, job: str, result: dict[str, Any]) -> None:
+    def keep(self, job: str, summary: str, result: dict[str, Any]) -> None:
         """Keeps what a job found."""
         with self._transaction("IMMEDIATE") as store:
-            store.execute("UPDATE runs SET result = ? WHERE job = ?", (json.dumps(result), job))
+            store.execute("UPDATE runs SET summary = ?, result = ? WHERE job = ?", (summary, json.dumps(result), job))
 
     def runs(self, owner: str, document: str = "") -> list[Run]:
         """What the owner asked for, the newest first: of one document, or of all."""
         with self._transaction() as store:
             rows = store.execute(
-                "SELECT job, document, kind, version, asked_at, result FROM runs JOIN documents ON id = document"
-                " WHERE owner = ? AND (document = ? OR ? = '') ORDER BY asked_at DESC LIMIT 100",
-                (owner, document, document),
+                f"SELECT {_RUN} WHERE owner = ? AND (document = ? OR ? = '') ORDER BY asked_at DESC LIMIT ?",
+                (owner, document, document, RUNS),
             ).fetchall()
-        return [Run(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]) if row[5] else None) for row in rows]
+        return [Run(*row) for row in rows]
 
     def run(self, owner: str, job: str) -> Run | None:
         """One of them by its job."""
-        return next((run for run in self.runs(owner) if run.job == job), None)
+        with self._transaction() as store:
+            row = store.execute(f"SELECT {_RUN} WHERE owner = ? AND job = ?", (owner, job)).fetchone()
+        return Run(*row) if row else None
+
+    def found(self, document: str, kind: str) -> tuple[int, dict[str, Any]] | None:
+        """The version that a kind of job has last been done with, and all that it found there."""
+        with self._transaction() as store:
+            row = store.execute(
+                "SELECT version, result FROM runs WHERE document = ? AND kind = ? AND result IS NOT NULL"
+                " ORDER BY asked_at DESC LIMIT 1",
+                (document, kind),
+            ).fetchone()
+        return (row[0], json.loads(row[1])) if row else None

@@ -41,13 +41,13 @@ def run(claim: Claim, desk: Desk) -> None:
         register = Register(desk.site.folder)
         try:
             result = WORK[kind](job, request, register)
-            register.keep(request.job_id, result)
+            summary = SUMMARIES[kind](result)
+            register.keep(request.job_id, summary, result)
         except (JobCancelled, MilepostError):
             raise
         except Exception as error:
             _tell(desk, request, level="error", title=f"{request.title} failed", message=str(error))
             raise
-        summary = SUMMARIES[kind](result)
         # Before the job's end, and under a name of its own: a worker that is lost in between tells it once.
         _tell(desk, request, level="success", title=f"{request.wish['name']}: {DONE[kind]}", message=summary)
         job.advance(0, message=summary)
