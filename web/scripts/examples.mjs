@@ -31,7 +31,10 @@ for (const name of await readdir(examples)) {
     const read = (file) => readFile(`${web}node_modules/${library}/${file}`, 'utf8');
     const { version, license } = JSON.parse(await read('package.json'));
     for (const [from, to] of Object.entries(names))
-      await writeFile(`${out}/${to}`, `/*! ${library} ${version}, ${license} */\n${await read(from)}`);
+      await writeFile(
+        `${out}/${to}`,
+        `/*! ${library} ${version}, ${license} */\n${await read(from)}`,
+      );
   }
   if (!files.includes('main.tsx')) continue;
   await build({
