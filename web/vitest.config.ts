@@ -63,6 +63,10 @@ export default defineConfig({
         resolve: { alias: { react: 'react-18', 'react-dom': 'react-dom-18' } },
         test: { name: 'react 18', include: [REACT], sequence: { groupOrder: 1 } },
       },
+      {
+        extends: true,
+        test: { name: 'server', include: ['test/server/*.test.tsx'], browser: { enabled: false } },
+      },
     ],
     globalSetup: ['test/fixture/setup.ts'],
     // A machine may be several times slower than it is when nobody else uses it.

@@ -62,12 +62,17 @@ const el = (tag: string, name: string, props: object, ...children: ReactNode[]) 
   createElement(tag, { className: `milepost-${name}`, ...props }, ...children);
 
 /** One job: its title, a bar, what it says; in the end the link to its output, or the error. */
-export function JobProgress({ jobId, labels: own, ...options }: JobProgressProps): ReactElement {
+export function JobProgress({
+  jobId,
+  labels: own,
+  ...options
+}: JobProgressProps): ReactElement | null {
   const { progress: job, progressPercent, error, isFailed } = useJobProgress(jobId, options);
   const labels = labelsOf(own);
   const { tone, title, text, code, progress, action } = jobToast(job ?? WAITED_FOR, labels);
   const { note, ...bar } = progress ?? {};
   const said = { dir: 'auto' };
+  if (!jobId) return null;
   return el(
     'div',
     'progress',

@@ -80,9 +80,10 @@ test.each([
 
 test('<JobProgress>: a job that is not there says so', async () => {
   const { url, ...server } = room();
-  await server.do({ put: { id: 'a', state: 'running' } });
+  await server.do({ put: { id: 'a', title: 'Set', state: 'running' } });
   show({ baseUrl: url }, <JobProgress jobId="a" />);
-  await until(() => one('progress'));
+  await until(() => text('.milepost-progress')?.includes('Set'));
+  expect(one('progress')).not.toBeNull();
   await server.do({ gone: { type: 'job', id: 'a' } });
   await until(() => one('.milepost-progress')?.dataset.tone === 'error');
   expect(one('progress')).toBeNull();
