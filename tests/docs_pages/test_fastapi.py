@@ -81,3 +81,33 @@ def test_stops_while_a_page_looks_on(tmp_path: Path, browser: Browser) -> None:
     with running(tmp_path) as url, page.expect_response("**/milepost/api/stream*"):
         page.goto(f"{url}/sign-in?name=ada")
     page.close()
+
+
+def test_a_bearer_token(tmp_path: Path, browser: Browser) -> None:
+    """Where the sign-in is a bearer token, the page's own client sends it, and its user's jobs are there."""
+    PAGE.write(tmp_path)
+    PAGE.change(tmp_path, "app.py", "page.html")
+    app, html = tmp_path / "app.py", tmp_path / "page.html"
+    by_cookie, by_header = 'session: Annotated[str, Cookie()] = ""', 'authorization: Annotated[str, Header()] = ""'
+    head = f"def current_user({by_cookie}) -> str:\n"
+    assert head in app.read_text()
+    bearer = f"def current_user({by_header}) -> str:\n    session = authorization.removeprefix('Bearer ')\n"
+    app.write_text(
+        app.read_text()
+        .replace(head, bearer)
+        .replace("import BackgroundTasks, Cookie", "import BackgroundTasks, Header")
+    )
+    html.write_text(f"<!doctype html><p>Exports</p>{PAGE.blocks('html')[1]}")
+    visitor = browser.new_context()
+    tab = visitor.new_page()
+    with running(tmp_path) as url:
+        tab.goto(f"{url}/sign-in?name=ada")
+        (key,) = [cookie.get("value", "") for cookie in visitor.cookies() if cookie.get("name") == "session"]
+        tab.evaluate("key => localStorage.setItem('token', key)", key)
+        tab.reload()
+        wait_until(
+            lambda: tab.evaluate("client.connection.getSnapshot().status") == "connected", seconds=30, what="connected"
+        )
+        tab.evaluate("key => fetch('/export', {method: 'POST', headers: {authorization: `Bearer ${key}`}})", key)
+        wait_until(lambda: tab.evaluate("client.jobs.getSnapshot().length") == 1, seconds=30, what="the job is there")
+    visitor.close()
