@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -108,8 +109,8 @@ def _landing(sites: list[Site]) -> Starlette:
             return refused(403, "This must come from our own page.")
         if not _is_local(request):
             return refused(404, "There is no such page.")
-        os.kill(os.getpid(), signal.SIGKILL)
-        return Response(status_code=204)
+        # Answered first: a browser sends again what got no answer, and would kill the next one too.
+        return Response(status_code=204, background=BackgroundTask(os.kill, os.getpid(), signal.SIGKILL))
 
     return Starlette(routes=[Route("/", page), Route("/kill", kill, methods=["POST"]), *assets(Path(STAGE))])
 

@@ -50,6 +50,7 @@ def test_the_hub_is_killed_by_a_click(stage: Stage, browser: Browser) -> None:
     person.page.get_by_role("button", name="Kill the hub").click()
     expect(person.page.get_by_role("status")).to_contain_text("It is back")
     assert stage.hub != before
+    assert stage.log.count("hub ended") == 1
     stage.milepost("documents").notify(
         reader.locator("body").get_attribute("data-visitor") or "", title="After the kill", level="info"
     )
