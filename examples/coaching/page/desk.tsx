@@ -1,5 +1,5 @@
 import { Bell, Inbox, useConnection, useMilepost, useUnreadCount } from 'milepost/react';
-import { useEffect, useState } from 'react';
+import { useEffect, useState, useSyncExternalStore } from 'react';
 import { createPortal } from 'react-dom';
 import { NewRecording } from './new-recording.tsx';
 import { Recordings } from './recordings.tsx';
@@ -18,7 +18,11 @@ const SAID = {
 } as const;
 
 function Connection() {
-  const { status } = useConnection();
+  const connection = useConnection();
+  const { subscribe, getSnapshot } = useMilepost().notifications;
+  const loaded = useSyncExternalStore(subscribe, () => getSnapshot().status === 'ready');
+  // Live is what has been read once, not what has just been dialled.
+  const status = connection.status === 'connected' && !loaded ? 'connecting' : connection.status;
   return (
     <span className="live" data-status={status}>
       {SAID[status]}
