@@ -13,12 +13,14 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from milepost import Identity, Invalid
 from milepost.auth import issue_token
 from milepost.integrations.fastapi import Live, mount
 from milepost.settings import Settings
+from milepost.testing import wait_until as until
 from tests.integrations.house import House
 from tests.server.process import wait_until
 
@@ -413,6 +415,55 @@ async def test_asked_for_each_request(settings: Settings, caplog: pytest.LogCapt
             assert (await given(app)).status_code == 401
     assert asked == ["u7", "u8"]
     assert caplog.text.count("answered 422") == 1
+
+
+class NotSignedInError(Exception):
+    """What an application may raise in the place of ``HTTPException``."""
+
+
+async def test_exceptions_of_the_applications_own(settings: Settings) -> None:
+    """An exception that the application answers, by leading to its sign-in, is nobody; one that nobody meant is 500."""
+    raised: list[Exception] = [NotSignedInError()]
+
+    def current_user() -> str:
+        raise raised[0]
+
+    def to_the_sign_in(_: Request, __: Exception) -> Response:
+        return RedirectResponse("/sign-in", 303)
+
+    app = FastAPI()
+    app.add_exception_handler(NotSignedInError, to_the_sign_in)
+    mount(app, user=current_user, settings=settings)
+    async with app.router.lifespan_context(app):
+        assert (await given(app)).json()["code"] == "token_missing"
+        raised[0] = RuntimeError("of the application's own")
+        answer = await given(app)
+        assert (answer.status_code, answer.json()["code"]) == (500, "unexpected")
+        assert "of the application" not in answer.text
+
+
+async def test_what_it_depends_on_is_let_go(settings: Settings) -> None:
+    """A dependency with ``yield`` is over when the request begins to be answered, not when it ends."""
+    seen: list[str] = []
+
+    def database() -> Iterator[str]:
+        seen.append("opened")
+        yield "u7"
+        seen.append("closed")
+
+    def current_user(found: str = Depends(database)) -> str:
+        seen.append("asked")
+        return found
+
+    app = FastAPI()
+    mount(app, user=current_user, settings=settings)
+    async with app.router.lifespan_context(app):
+        cursor = (await given(app, "/milepost/api/changes")).json()["cursor"]
+        seen.clear()
+        poll = asyncio.ensure_future(given(app, "/milepost/api/changes", params={"after": cursor, "wait": "25"}))
+        await until(lambda: "closed" in seen, seconds=20)
+        assert (seen, poll.done()) == (["opened", "asked", "closed"], False)
+        poll.cancel()
 
 
 async def test_begun_again(settings: Settings) -> None:
