@@ -21,12 +21,10 @@ type Attach<O> = (client: Client, target: Element, options: O) => Unsubscribe;
 
 /** An element of React's in which the client's own elements stand. Their options are read when it comes. */
 function useAttached<O>(client: Client, attach: Attach<O>, options: O): ReactElement {
-  const target = useRef<HTMLDivElement>(null);
+  const target = useRef<Element>(null);
   const first = useRef(options);
-  useEffect(
-    () => (target.current ? attach(client, target.current, first.current) : undefined),
-    [client, attach],
-  );
+  // React has set it before any effect.
+  useEffect(() => attach(client, target.current as Element, first.current), [client, attach]);
   return createElement('div', { ref: target });
 }
 
@@ -62,14 +60,12 @@ const el = (tag: string, name: string, props: object, ...children: ReactNode[]) 
   createElement(tag, { className: `milepost-${name}`, ...props }, ...children);
 
 /** One job: its title, a bar, what it says; in the end the link to its output, or the error. */
-export function JobProgress({
-  jobId,
-  labels: own,
-  ...options
-}: JobProgressProps): ReactElement | null {
+export function JobProgress({ jobId, labels, ...options }: JobProgressProps): ReactElement | null {
   const { progress: job, progressPercent, error, isFailed } = useJobProgress(jobId, options);
-  const labels = labelsOf(own);
-  const { tone, title, text, code, progress, action } = jobToast(job ?? WAITED_FOR, labels);
+  const { tone, title, text, code, progress, action } = jobToast(
+    job ?? WAITED_FOR,
+    labelsOf(labels),
+  );
   const { note, ...bar } = progress ?? {};
   const said = { dir: 'auto' };
   if (!jobId) return null;

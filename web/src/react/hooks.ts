@@ -11,8 +11,8 @@ import type {
 } from '../core/types.ts';
 import { useLatest, useMilepost, useStarted } from './provider.ts';
 
-/** What a server renders, and a page until it has taken that over: a client that has heard nothing yet. */
-export const NEW = createClient({ storage: 'memory' });
+/** What a server renders, and a page until it has taken that over: a client that has heard nothing, and never will. */
+export const NEW = createClient({ baseUrl: 'http://localhost/', storage: 'memory' });
 
 export const useStore = <T>(
   { subscribe, getSnapshot }: ReadableStore<T>,

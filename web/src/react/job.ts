@@ -63,22 +63,22 @@ export function useJobProgress(
 
   const client = useStarted(wanted);
   const store = id ? client.job(id) : NONE;
-  const known = useStore(store, NONE);
+  const job = useStore(store, NONE);
   const { status, reason } = useConnection();
 
-  const job = known.state === 'unknown' ? null : known;
-  const gone = job?.state === 'gone';
+  const { state, stale } = job;
+  const gone = state === 'gone';
   // What is only remembered from before a reload may have begun anew since.
-  const over = !!job && !job.stale && ended(job);
+  const over = !stale && ended(job);
   const closed = over || gone;
-  const isComplete = over && job.state === 'completed';
+  const isComplete = over && state === 'completed';
   const isFailed = closed && !isComplete;
   useEffect(() => (wanted && !over ? store.track() : undefined), [store, wanted, over]);
 
   let errorCode: string | null = null;
   let error: string | null = null;
   if (isFailed) {
-    const failed = job?.state === 'failed';
+    const failed = state === 'failed';
     errorCode = gone ? 'NOT_FOUND' : failed ? (job.error?.code ?? 'UNEXPECTED') : 'CANCELLED';
     error = gone ? LABELS.gone : (failed ? job.error : job)?.message || errorCode;
   } else if (wanted && ((reason && reason !== 'closed') || status === 'error')) {
@@ -86,10 +86,9 @@ export function useJobProgress(
     error = LABELS.lostTitle;
   }
 
-  const of = (what: unknown) => (wanted ? `${id} ${job?.attempt} ${what}` : undefined);
-  const now = job as JobSnapshot;
-  useTold(job?.stale === false && !closed ? of(job.rev) : undefined, onProgress, now);
-  useTold(closed ? of('') : undefined, isComplete ? onComplete : onFailed, now);
+  const of = (what: unknown) => (wanted ? `${id} ${job.attempt} ${what}` : undefined);
+  useTold(stale || closed ? undefined : of(job.rev), onProgress, job);
+  useTold(closed ? of('') : undefined, isComplete ? onComplete : onFailed, job);
   useTold(errorCode ? of(errorCode) : '', onError, {
     code: errorCode,
     message: error,
@@ -105,13 +104,14 @@ export function useJobProgress(
     return { connect, retry: connect, disconnect: () => ask({ id, on: false }) };
   }, [client, store, id]);
 
+  const progress = gone || state === 'unknown' ? null : job;
   return {
     ...verbs,
-    progress: gone ? null : job,
-    progressPercent: job?.percent ?? null,
+    progress,
+    progressPercent: job.percent,
     error,
     errorCode,
-    isProcessing: !closed && (wanted || !!job),
+    isProcessing: !closed && (wanted || !!progress),
     isComplete,
     isFailed,
     connectionStatus: (wanted ? closed : said) ? 'closed' : wanted ? status : 'idle',
