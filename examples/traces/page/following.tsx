@@ -1,6 +1,6 @@
 // One job in the modal: all that `useJobProgress` says of it.
 
-import { type JobSnapshot, useJobProgress } from 'milepost/react';
+import { type JobSnapshot, useConnection, useJobProgress } from 'milepost/react';
 import { useEffect, useState } from 'react';
 import { Bar, Problem, type Stage, Stages } from './pieces.tsx';
 import { type About, cancel, readAbout, type Summary } from './server.ts';
@@ -48,11 +48,12 @@ function said(job: JobSnapshot): string {
 }
 
 export function Following({ job: id, watching, watch, close, look }: FollowingProps) {
-  const [about, setAbout] = useState<About | null>(null);
+  const [found, setFound] = useState<About | 'gone' | null>(null);
   const [aloud, say] = useState('');
   const [refused, setRefused] = useState<readonly string[]>([]);
   const [cancelling, setCancelling] = useState(false);
-  const hook = useJobProgress(id, {
+  // The page's own server knows at once what the hub waits for: a job may be followed before it exists.
+  const hook = useJobProgress(found === 'gone' ? null : id, {
     onProgress: (job) => {
       say(said(job));
       if (job.percent !== null) document.title = `${Math.floor(job.percent)} % · Spanfile`;
@@ -65,7 +66,7 @@ export function Following({ job: id, watching, watch, close, look }: FollowingPr
 
   useEffect(() => {
     let here = true;
-    readAbout(id).then((found) => here && setAbout(found));
+    readAbout(id).then((found) => here && setFound(found));
     return () => {
       here = false;
     };
@@ -95,7 +96,26 @@ export function Following({ job: id, watching, watch, close, look }: FollowingPr
     setRefused(problems ?? []);
   }
 
+  // A stream that ends is soon another one: only when that takes long it is worth a word.
+  const { notice } = useConnection();
+  const connection =
+    connectionStatus === 'reconnecting' && !notice ? 'connected' : connectionStatus;
   const stage = stageOf(progress);
+  if (found === 'gone')
+    return (
+      <>
+        <Problem
+          title="There is no such import."
+          sentences={['It was never there, or it is older than a week.']}
+        />
+        <div className="modal-actions">
+          <button className="button" type="button" onClick={close}>
+            Close
+          </button>
+        </div>
+      </>
+    );
+  const about = found;
   return (
     <>
       <Stages at={stage} failed={isFailed} />
@@ -110,9 +130,9 @@ export function Following({ job: id, watching, watch, close, look }: FollowingPr
       {isProcessing && (
         <>
           <Working job={progress} percent={progressPercent} about={about} />
-          <p className="modal-connection" data-status={connectionStatus}>
-            <span>{CONNECTION[connectionStatus]}</span>
-            {connectionStatus === 'error' || connectionStatus === 'reconnecting' ? (
+          <p className="modal-connection" data-status={connection}>
+            <span>{CONNECTION[connection]}</span>
+            {connection === 'error' || connection === 'reconnecting' ? (
               <button className="link" type="button" onClick={hook.retry}>
                 Try now
               </button>
@@ -190,7 +210,9 @@ function Working({ job, percent, about }: WorkingProps) {
   const latest = job && about && Date.parse(job.created_at) + about.deadline * 1000;
   return (
     <>
-      <p className="modal-percent">{importing ? `${Math.floor(percent)} %` : '\u2013'}</p>
+      <p className="modal-percent">
+        {importing ? `${Math.floor(percent)} %` : job?.started_at ? 'Counting' : 'Waiting'}
+      </p>
       <Bar percent={job?.state === 'queued' ? 0 : percent} label="Import" />
       <p className="modal-line">
         <span>{lineOf(job)}</span>
@@ -238,7 +260,7 @@ function Result({ summary }: { readonly summary: Summary }) {
     ['Half of the traces take at most', duration(summary.p50_ms)],
     ['95 % take at most', duration(summary.p95_ms)],
     ['The slowest', `${summary.slowest.name}, ${duration(summary.slowest.ms)}`],
-    ['From, to', range(summary.from_ms, summary.to_ms)],
+    ['Time', range(summary.from_ms, summary.to_ms)],
   ];
   return (
     <>

@@ -64,11 +64,11 @@ export function Problem({ title, sentences, code }: ProblemProps) {
   return (
     <div className="problems modal-problem" role="alert">
       <p>{title}</p>
-      <ul>
-        {sentences.map((sentence) => (
-          <li key={sentence}>{sentence}</li>
-        ))}
-      </ul>
+      {sentences.map((sentence) => (
+        <p key={sentence} className="modal-reason">
+          {sentence}
+        </p>
+      ))}
       {code && <p className="job-code">{code}</p>}
     </div>
   );

@@ -77,7 +77,12 @@ const below = (id: string) => `imports/${encodeURIComponent(id)}`;
 export const readImports = async () =>
   (await read<{ imports: Imported[] }>('imports'))?.imports ?? null;
 
-export const readAbout = (id: string) => read<About>(below(id));
+/** 'gone': there is no such import, or it is somebody else's. */
+export async function readAbout(id: string): Promise<About | 'gone' | null> {
+  const answer = await fetchSignedIn(below(id)).catch(() => null);
+  if (answer?.status === 404) return 'gone';
+  return answer?.ok ? ((await answer.json()) as About) : null;
+}
 
 export const readTraces = async (id: string, failed: boolean) =>
   (await read<{ traces: Trace[] }>(`${below(id)}/traces${failed ? '?failed=1' : ''}`))?.traces ??

@@ -1,4 +1,6 @@
-// Numbers and times as people read them.
+// Numbers and times as people read them. A unit stays on the line of its number.
+
+const NBSP = '\u00a0';
 
 export const count = (value: number) => value.toLocaleString('en');
 
@@ -6,9 +8,9 @@ export const counted = (value: number, word: string) =>
   `${count(value)} ${word}${value === 1 ? '' : 's'}`;
 
 export function duration(ms: number): string {
-  if (ms >= 10_000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms >= 1_000) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms.toFixed(2)} ms`;
+  if (ms >= 10_000) return `${(ms / 1000).toFixed(1)}${NBSP}s`;
+  if (ms >= 1_000) return `${(ms / 1000).toFixed(2)}${NBSP}s`;
+  return `${ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms.toFixed(2)}${NBSP}ms`;
 }
 
 export const left = (seconds: number) =>
