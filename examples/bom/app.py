@@ -83,7 +83,7 @@ class _Pages:
         state = {
             "user": member.id,
             "organization": member.organization,
-            "organizationName": ORGANIZATIONS[member.organization],
+            "token": self._members.token(member),
             "boms": [bom.summary() for bom in boms],
             "chosen": await run_in_threadpool(_whole, shelf, chosen) if chosen else None,
             "paces": PACES,

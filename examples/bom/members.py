@@ -1,7 +1,8 @@
 """Who is looking, and for which organisation: chosen at sign-in, kept in a signed cookie.
 
-The hub's token is in a second cookie, and its tenant is the organisation's: what is of one organisation does not exist
-in the other. Changing the organisation signs the same person in there.
+The tenant of the hub's token is the organisation: what is of the one does not exist in the other. A page holds its own
+token, so that an open one stays in its organisation when the browser signs in to the other; the cookie of the same name
+is for what is not a page of ours, such as a browser's own EventSource.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from milepost.auth import issue_token
 
@@ -68,15 +69,29 @@ class Members:
         return response
 
     async def session(self, request: Request) -> Response:
-        """A new token for the hub, for somebody who is signed in."""
+        """A new token for the hub (``{"token": …}``), for a page that names the organisation it is in.
+
+        Refused where that is not the one that this browser is signed in to any more: a page of the one must never be
+        shown what is of the other.
+        """
         member = self.known(request)
         if member is None:
             return refused(401, "You are not signed in; load the page again.")
         if not same_origin(request):
             return refused(403, "This must come from our own page.")
-        response = Response(status_code=204)
+        try:
+            named = (await body(request, 1024)).decode()
+        except (TooLarge, ValueError):
+            named = ""
+        if named != member.organization:
+            return refused(409, "You have changed to another organisation; load the page again.")
+        response = JSONResponse({"token": self.token(member)}, headers={"cache-control": "no-store"})
         self._admit(request, response, member)
         return response
+
+    def token(self, member: Member) -> str:
+        """With which their page may listen to the hub; its tenant is the organisation."""
+        return issue_token(self._site.secret, user=member.id, tenant=member.organization, ttl=self._site.token_seconds)
 
     async def sign_out(self, request: Request) -> Response:
         """Forgets who it was in this browser."""
@@ -89,9 +104,8 @@ class Members:
 
     def _admit(self, request: Request, response: Response, member: Member) -> None:
         site = self._site
-        token = issue_token(site.secret, user=member.id, tenant=member.organization, ttl=site.token_seconds)
         said = f"{member.id}.{member.organization}"
-        for name, value in ((_COOKIE, f"{said}.{self._sign(said)}"), (TOKEN_COOKIE, token)):
+        for name, value in ((_COOKIE, f"{said}.{self._sign(said)}"), (TOKEN_COOKIE, self.token(member))):
             response.set_cookie(
                 name,
                 value,

@@ -74,6 +74,7 @@ BOM: Final = Example(
     "Bills of materials enriched from a catalogue, each part as it is found; two organisations, apart.",
     "React",
     "Enrich the sample, reload in the middle, and look for it in the other organisation.",
+    workers=2,
     needs=("jinja2",),
     tenants=("bom-northwind", "bom-harbor"),
 )

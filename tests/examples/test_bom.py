@@ -97,6 +97,13 @@ def buyer(partsheet: Demo) -> Buyer:
     return Buyer(partsheet.client())
 
 
+def to_workers(demo: Demo, number: signal.Signals) -> None:
+    """Sends a signal to both."""
+    workers = until(lambda: demo.children("worker"), what="workers")
+    for pid in workers:
+        os.kill(pid, number)
+
+
 def publish(redis: RedisServer, channel: str, event: str, **data: Any) -> None:
     """As a person does it who has nothing but ``redis-cli``."""
     message = json.dumps({"event": event, "data": data})
@@ -172,7 +179,7 @@ def test_4_5_a_killed_workers_run_is_taken_up(partsheet: Demo, buyer: Buyer) -> 
     bom = buyer.upload()
     buyer.enrich(bom, pace=0.2)
     buyer.when(bom, lambda job: job["current"] >= 3)
-    os.kill(partsheet.children("worker")[0], signal.SIGKILL)
+    to_workers(partsheet, signal.SIGKILL)
     seen = [buyer.job(bom)["current"]]
 
     def ended(job: dict[str, Any]) -> bool:
@@ -246,6 +253,20 @@ def test_a_cookie_that_we_did_not_sign_is_nobodys(partsheet: Demo, change: tuple
     answer = partsheet.client({b"cookie": f"bom_member={said.replace(*change)}".encode()}).get("/")
     assert "For whom do you buy parts?" in answer.text
     assert buyer.http.post("/sign-in", data={"organization": "documents"}).status_code == 422
+
+
+def test_a_page_gets_a_token_for_its_own_organisation(buyer: Buyer) -> None:
+    """And none once the browser is signed in to the other one: it stays a page of the one that it is of."""
+    token = buyer.http.post("/session", content=NORTHWIND).json()["token"]
+    bom = buyer.upload()
+    assert buyer.run(bom)["state"] == "completed"
+    bearer = httpx2.Client(base_url=buyer.http.base_url, headers={"authorization": f"Bearer {token}"})
+    with bearer:
+        assert bearer.get(f"/api/jobs/{bom}").status_code == 200
+        assert bearer.post("/session", content=NORTHWIND).status_code == 401
+    buyer.sign_in(HARBOR)
+    assert buyer.http.post("/session", content=NORTHWIND).status_code == 409
+    assert buyer.http.post("/session", content=HARBOR).status_code == 200
 
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
@@ -334,7 +355,6 @@ def test_4_7_anybody_may_publish(bridged: tuple[RedisServer, Demo]) -> None:
 def test_4_7_the_end_is_known_to_a_hub_that_was_away(bridged: tuple[RedisServer, Demo]) -> None:
     """The hub is killed and stays away until the run has ended: it reads the end from the key. The next run is not
     ended by what that key says of this one.
-    by what that key says of this one.
     """
     redis, demo = bridged
     buyer = Buyer(demo.client())
@@ -350,7 +370,7 @@ def test_4_7_the_end_is_known_to_a_hub_that_was_away(bridged: tuple[RedisServer,
         os.kill(demo.process.pid, signal.SIGCONT)
     job = buyer.when(bom, lambda job: job["state"] in ENDS)
     assert (job["state"], job["current"], job["counters"]) == ("completed", 12, {"enriched": 12, "error": 0})
-    os.kill(demo.children("worker")[0], signal.SIGSTOP)
+    to_workers(demo, signal.SIGSTOP)
     try:
         assert buyer.enrich(bom) == 2
         os.kill(demo.children("hub")[0], signal.SIGKILL)
@@ -358,7 +378,7 @@ def test_4_7_the_end_is_known_to_a_hub_that_was_away(bridged: tuple[RedisServer,
         listening(redis)
         assert buyer.when(bom, bool)["state"] == "queued"
     finally:
-        os.kill(demo.children("worker")[0], signal.SIGCONT)
+        to_workers(demo, signal.SIGCONT)
     assert buyer.when(bom, lambda job: job["state"] in ENDS)["attempt"] == 2
 
 

@@ -4,13 +4,14 @@ const MS = 250;
 
 /** A number that counts to where it is now, quietly. */
 export function Counted({ value }: { readonly value: number }) {
-  const [shown, show] = useState(value);
+  const [before, show] = useState(value);
+  // Back to the beginning is another run, which was never anywhere else.
+  const shown = Math.min(before, value);
   const from = useRef(value);
   from.current = shown;
   useEffect(() => {
     const start = from.current;
-    // Back to the beginning is another run, which was never anywhere else.
-    if (start >= value || matchMedia('(prefers-reduced-motion: reduce)').matches) {
+    if (start === value || matchMedia('(prefers-reduced-motion: reduce)').matches) {
       show(value);
       return;
     }

@@ -38,6 +38,8 @@ export interface Bom extends Summary {
 export interface PageState {
   readonly user: string;
   readonly organization: string;
+  /** Of the hub's, for an hour. */
+  readonly token: string;
   readonly boms: readonly Summary[];
   readonly chosen: Bom | null;
   /** Seconds for each part, to choose from. */
@@ -58,12 +60,11 @@ export interface Refusal {
 const FILE_LIMIT = 256 * 1024;
 const AWAY = 'The server cannot be reached. Try again in a moment.';
 
-/** The hub's token lives for an hour; the page's session makes a new one whenever the hub refuses the old one. */
-export async function fetchSignedIn(input: RequestInfo | URL, init?: RequestInit) {
-  const answer = await fetch(input, init);
-  if (answer.status !== 401) return answer;
-  const renewed = await fetch('session', { method: 'POST' });
-  return renewed.ok ? fetch(input, init) : answer;
+/** A new token for the hub; null where this browser is not signed in to this organisation any more. */
+export async function renew(organization: string, signal: AbortSignal): Promise<string | null> {
+  const answer = await fetch('session', { method: 'POST', body: organization, signal });
+  if (answer.status >= 500) throw new Error(AWAY);
+  return answer.ok ? ((await answer.json()) as { token: string }).token : null;
 }
 
 const refusal = (...problems: string[]): Refusal => ({ ok: false, problems });
