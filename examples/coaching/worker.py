@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from milepost.client.sync import Reporter
@@ -20,7 +21,14 @@ from .wav import Recording, clock
 class Progress(Protocol):
     """What listening needs of a job."""
 
-    def advance(self, *, current: float, total: float | None = None, message: str) -> None:
+    def advance(
+        self,
+        *,
+        current: float,
+        total: float | None = None,
+        message: str,
+        item: Mapping[str, object] | None = None,
+    ) -> None:
         """See ``milepost.Milepost.job``."""
 
 
@@ -55,10 +63,11 @@ def listen(shelf: Shelf, job_id: str, job: Progress, pace: float) -> Figures:
         long = clock(recording.seconds)
         job.advance(current=0, total=total, message=f"Listening to {long}")
         for done, block in enumerate(recording.blocks(analysis.block_frames), 1):
-            analysis.add(block)
+            levels = analysis.add(block)
             if pace:
                 time.sleep(pace)  # the coach's wish, 0 at full speed
-            job.advance(current=done, message=f"Heard {clock(done)} of {long}")
+            at = clock(min(done, recording.seconds))
+            job.advance(current=done, message=f"Heard {at} of {long}", item={"name": at, "levels": levels})
     figures = analysis.figures()
     form = recording.format
     shelf.keep_result(

@@ -139,6 +139,7 @@ def test_1_analyse_progress_result_and_the_toast_leaves(come: Come) -> None:
     expect(anna.bar).to_have_attribute("max", "36")
     expect(anna.toasts).to_contain_text(re.compile(r"Heard 0:\d\d of 0:36"))
     expect(anna.result.locator("progress")).to_have_attribute("max", "36")
+    expect(anna.result.locator(".levels [data-heard]").nth(20)).to_be_visible()
     expect(anna.result).to_contain_text("−22.4 LUFS")
     expect(anna.toast("Session analysed: 0:36, −22.4 LUFS", "success")).to_be_visible()
     expect(anna.badge).to_have_text(str(before + 1))
@@ -188,7 +189,7 @@ def test_8_a_recording_that_has_ended_already(come: Come) -> None:
     expect(anna.result).to_contain_text("LUFS")
     elsewhere = come("anna", at=f"/?{urlsplit(anna.page.url).query}")
     expect(elsewhere.result.locator(".state")).to_have_text("Ready")
-    expect(elsewhere.result).to_contain_text("2,629 samples")
+    expect(elsewhere.result).to_contain_text("2,629")
     expect(elsewhere.page.locator("progress")).to_have_count(0)
 
 
@@ -220,7 +221,7 @@ def test_side_by_side_each_is_told_only_what_is_theirs(
     expect(ben.rows).to_have_count(his_rows + 1)
     ben.toasts.get_by_role("link", name="Open").click()
     expect(ben.result).to_contain_text("Listen to the silences")
-    expect(ben.result).to_contain_text("2,629 samples")
+    expect(ben.result).to_contain_text("2,629")
     expect(anna.toasts.filter(has_text="shared")).to_have_count(0)
     expect(anna.badge).to_have_text(str(hers + 1))
     window.close()
@@ -376,7 +377,7 @@ def test_ones_own_recording(come: Come) -> None:
     )
     page.get_by_role("button", name="Analyse").click()
     expect(page.get_by_role("heading", name="My <b>talk</b>.wav", level=2)).to_be_visible()
-    expect(ben.result).to_contain_text("2,629 samples")
+    expect(ben.result).to_contain_text("2,629")
     expect(page.get_by_role("alert")).to_have_count(0)
     # A press on the picture goes to that place in the sound.
     box = ben.result.locator(".waveform").bounding_box()
@@ -438,3 +439,19 @@ def test_two_seats_on_a_phone_are_one_above_the_other(come_once: Come) -> None:
     assert below["y"] >= above["y"] + above["height"]
     assert above["width"] > PHONE["width"] - 40
     window.picture("seats")
+
+
+def test_on_a_phone_a_result_stands_alone(come_once: Come) -> None:
+    """It takes the list's place, and the focus with it; back again, the focus is where it was."""
+    ben = come_once("ben", viewport=PHONE)
+    ben.analyse("Too loud")
+    back = ben.page.get_by_role("button", name="All recordings")
+    expect(back).to_be_focused()
+    expect(ben.rows.first).to_be_hidden()
+    back.press("Enter")
+    opener = ben.rows.first.get_by_role("button", name="too-loud.wav")
+    expect(opener).to_be_focused()
+    opener.press("Enter")
+    expect(ben.result).to_contain_text("LUFS")
+    ben.page.go_back()
+    expect(opener).to_be_visible()

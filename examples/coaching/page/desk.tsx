@@ -99,6 +99,12 @@ export function Desk({ coach }: { readonly coach: string }) {
   useEffect(() => {
     if (opened) showInbox(false);
   }, [opened]);
+  const [atFirst] = useState(opened);
+  const close = () => {
+    open(null);
+    const row = `#title-${opened} button`;
+    requestAnimationFrame(() => document.querySelector<HTMLElement>(row)?.focus());
+  };
   const account = document.querySelector('#account');
   return (
     <>
@@ -137,7 +143,13 @@ export function Desk({ coach }: { readonly coach: string }) {
               <Recordings coach={coach} opened={opened} open={open} />
             </div>
             {opened ? (
-              <Result key={opened} id={opened} coach={coach} close={() => open(null)} />
+              <Result
+                key={opened}
+                id={opened}
+                coach={coach}
+                fresh={opened !== atFirst}
+                close={close}
+              />
             ) : (
               <p className="empty desk-empty">
                 Choose a recording, or analyse one: length, loudness, who spoke and for how long.

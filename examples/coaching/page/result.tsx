@@ -1,4 +1,4 @@
-import { useJobProgress, useNotifications } from 'milepost/react';
+import { type JobSnapshot, useJobProgress, useNotifications } from 'milepost/react';
 import { type FormEvent, useEffect, useRef, useState } from 'react';
 import { STATES, type Summary } from './recordings.tsx';
 import { Refusal, send } from './session.ts';
@@ -83,9 +83,15 @@ function Share({
   parts,
 }: {
   readonly label: string;
-  readonly parts: readonly [string, number][];
+  readonly parts: readonly [readonly [string, number], readonly [string, number]];
 }) {
-  const all = parts.reduce((sum, [, part]) => sum + part, 0);
+  const [[first, one], [second, other]] = parts;
+  const share = Math.round((100 * one) / Math.max(one + other, 0.01));
+  const shares = [
+    [first, share, one],
+    // Together they are 100.
+    [second, 100 - share, other],
+  ] as const;
   return (
     <div className="split">
       <h3>{label}</h3>
@@ -95,9 +101,9 @@ function Share({
         ))}
       </div>
       <ul>
-        {parts.map(([name, part]) => (
+        {shares.map(([name, share, part]) => (
           <li key={name}>
-            {name} <strong>{percent(part, all)}</strong> <span className="note">{clock(part)}</span>
+            {name} <strong>{share} %</strong> <span className="note">{clock(part)}</span>
           </li>
         ))}
       </ul>
@@ -118,8 +124,8 @@ function Found({ figures }: { readonly figures: Figures }) {
     ],
     [
       'Clipping',
-      figures.clipped_samples ? `${figures.clipped_samples.toLocaleString()} samples` : 'None',
-      figures.clipped_samples ? 'Marked red at the edges' : 'Nothing hits the lid',
+      figures.clipped_samples ? figures.clipped_samples.toLocaleString() : 'None',
+      figures.clipped_samples ? 'samples, marked red' : 'Nothing hits the lid',
     ],
     ['Longest talk', clock(figures.longest_talk), 'Without a pause'],
     [
@@ -162,6 +168,42 @@ function Found({ figures }: { readonly figures: Figures }) {
         )}
       </div>
     </>
+  );
+}
+
+/** As many bars as fit; of a longer recording several levels share one. */
+const BARS = 180;
+/** The worker tells five levels of each second, in dBFS. */
+const A_SECOND = 5;
+const QUIET = -48;
+
+/** What the worker hears at the moment, second after second. What went by before the page came is not there. */
+function Levels({ job }: { readonly job: JobSnapshot | null }) {
+  const [heard, setHeard] = useState<Readonly<Record<number, number>>>({});
+  const { current = 0, total = null, item = null } = job ?? {};
+  const all = (total ?? 0) * A_SECOND;
+  const bars = Math.min(all, BARS);
+  const levels = item?.levels;
+  useEffect(() => {
+    if (!Array.isArray(levels)) return;
+    const barOf = (place: number) => Math.floor((((current - 1) * A_SECOND + place) / all) * bars);
+    const news = levels.map((level: number, place) => [barOf(place), level] as const);
+    setHeard((before) => ({ ...before, ...Object.fromEntries(news) }));
+  }, [levels, current, all, bars]);
+  return (
+    <div className="levels" aria-hidden="true">
+      {Array.from({ length: bars }, (_, bar) => {
+        const loud = Math.max(0, 1 - (heard[bar] ?? QUIET) / QUIET);
+        const isHeard = bar < (current / (total ?? 1)) * bars;
+        return (
+          <span
+            key={`${bar}`}
+            data-heard={isHeard || undefined}
+            style={{ height: `${loud * 100}%` }}
+          />
+        );
+      })}
+    </div>
   );
 }
 
@@ -246,10 +288,13 @@ function Feedback({ recording, coach }: { readonly recording: Recording; readonl
 export function Result({
   id,
   coach,
+  fresh,
   close,
 }: {
   readonly id: string;
   readonly coach: string;
+  /** Opened in this page, not with it. */
+  readonly fresh: boolean;
   readonly close: () => void;
 }) {
   const [recording, setRecording] = useState<Recording | null>(null);
@@ -275,12 +320,18 @@ export function Result({
     };
   }, [id, isComplete]);
 
+  // Where it stands alone, what was pressed is not to be seen any more.
+  const back = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (fresh && back.current?.offsetParent) back.current.focus();
+  }, [fresh]);
+
   const state = progress?.state ?? (recording?.figures ? 'completed' : 'unknown');
   const { current = 0, total = null } = progress ?? {};
   return (
     <article className="card result" data-state={state} aria-labelledby="result-title">
-      <button className="link back" type="button" onClick={close}>
-        All recordings
+      <button className="link back" type="button" ref={back} onClick={close}>
+        ‹ All recordings
       </button>
       {problem && !recording && (
         <div className="problems" role="alert">
@@ -301,6 +352,7 @@ export function Result({
           </p>
           {own && isProcessing && (
             <div className="listening">
+              <Levels job={progress} />
               <progress
                 aria-labelledby="result-title"
                 max={total ?? 1}
