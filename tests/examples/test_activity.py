@@ -79,7 +79,7 @@ class Reader:
                 return None
             return found if found["state"] in ENDS else None
 
-        found = until(look, what=job)
+        found = until(look, seconds=60, what=job)
         assert found
         return found
 
@@ -321,4 +321,4 @@ def test_a_killed_worker_s_job_is_done_by_another(tmp_path: Path) -> None:
         told = [note for note in reader.notes() if note["context"].get("job_id") == job]
         assert len(told) == 1
         os.kill(demo.children("hub")[0], signal.SIGKILL)
-        assert "Words 11" in until(lambda: reader.page(document), what="the page again")
+        assert "Words 11" in until(lambda: reader.page(document), seconds=60, what="the page again")

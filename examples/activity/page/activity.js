@@ -73,7 +73,7 @@
     if (detail.verb === 'get') return;
     $('#trouble').hidden = true;
     // Each press is a request of its own; the page's key is for a form that is sent without a script.
-    if ('key' in detail.parameters) detail.parameters.key = crypto.randomUUID();
+    if (detail.parameters.key) detail.parameters.key = crypto.randomUUID();
   });
 
   // --- the hub ------------------------------------------------------------------------------------------------------
@@ -105,6 +105,12 @@
   // --- how the page is kept up to date ------------------------------------------------------------------------------
 
   const title = document.title;
+  const freshness = $('#freshness');
+  function say(text) {
+    freshness.className = '';
+    freshness.textContent = text;
+  }
+
   let since = null;
   function drawConnection() {
     const { status, paused } = client.connection.getSnapshot();
@@ -113,15 +119,15 @@
     if (hidden && !since) {
       since = new Date();
       document.title = `⏸ ${title}`;
-      $('#freshness').textContent = `Paused while hidden, since ${today.format(since)}`;
+      say(`Paused while hidden, since ${today.format(since)}`);
     } else if (!hidden && since && live) {
       const span = today.formatRange(since, new Date());
       since = null;
       document.title = title;
-      $('#freshness').textContent =
-        `Paused while hidden, ${span}; caught up at ${today.format(new Date())}`;
+      say(`Paused while hidden, ${span}; caught up at ${today.format(new Date())}`);
     }
     if (!live) return;
+    if (freshness.matches('.as-of')) say('');
     for (const part of missed) part.dispatchEvent(new Event('again'));
     missed.clear();
   }
