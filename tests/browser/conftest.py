@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.proxy import FaultProxy
-from tests.browser.react import fixture_react_18, fixture_script_of
+from tests.browser.react import fixture_pages_of, fixture_script_of
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
-__all__ = ["Visit", "fixture_react_18", "fixture_script_of"]
+__all__ = ["Visit", "fixture_pages_of", "fixture_script_of"]
 
 Visit = Callable[..., Visitor]
 

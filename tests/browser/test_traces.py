@@ -17,6 +17,7 @@ from tests.browser.react import ScriptOf
 from tests.browser.stage import Stage, until
 
 ONCE = pytest.mark.parametrize("script_of", ["react-19"], indirect=True)  # where another React could not differ
+ANY_BUILD = pytest.mark.parametrize("script_of", ["react-19", "react-18", "development"], indirect=True)
 DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
 NARROW: Final[ViewportSize] = {"width": 320, "height": 800}
 
@@ -163,20 +164,27 @@ def test_4_a_reload_during_progress(visit: Open) -> None:
 
 
 def test_5_two_imports(visit: Open) -> None:
-    """Each has an entry and a modal of its own; one fails, the other goes on to its end."""
+    """Sent at the same time, each has an entry and a modal of its own; one fails, the other goes on to its end."""
     person = visit()
+    held = hold_uploads(person)
     person.start(1_000)
     person.page.keyboard.press("Escape")
     person.start(source="With a mistake", speed="To watch")
     person.page.keyboard.press("Escape")
+    expect(person.entries.filter(has_text="Sending")).to_have_count(2)
+    until(lambda: person.page.evaluate("1") and len(held) == 2)
+    for route in held:
+        route.continue_()
+    expect(person.entries.filter(has_text="Sending")).to_have_count(0)
     expect(person.entries).to_have_count(2)
     person.entries.filter(has_text="1000.jsonl").click()
     expect(person.modal).to_contain_text("1000.jsonl")
     person.page.keyboard.press("Escape")
     expect(person.listed).to_contain_text("1,000")
-    expect(person.entries).to_have_count(1)
+    expect(person.entries).to_have_text("Import failedshop-mistake.jsonl")
     person.entries.click()
     expect(person.modal.get_by_role("alert")).to_contain_text("Line 1,204")
+    person.page.keyboard.press("Escape")
     expect(person.entries).to_have_count(0)
 
 
@@ -249,6 +257,7 @@ def test_8_an_import_that_has_ended_already(visit: Open, spanfile: Stage) -> Non
     expect(stranger.modal.get_by_role("alert")).to_contain_text("There is no such import.")
 
 
+@ANY_BUILD
 def test_it_closes_at_any_moment(visit: Open, spanfile: Stage, network: FaultProxy) -> None:
     """While the file is sent, while it waits, while it is imported: Esc closes the modal, the focus goes back, nothing
     follows the job any more, the import goes on, and the entry on the page opens it again. When it has ended and nobody

@@ -1,6 +1,7 @@
 /**
  * Builds the examples' pages: every `examples/NAME/page/main.tsx` becomes `built/main.js` beside it, and what a page uses
- * of others is copied there. `--react=18` builds with that major, `--out=FOLDER` into FOLDER/NAME, for tests.
+ * of others is copied there. `--react=18` builds with that major, `--development` with React's own checks and StrictMode's
+ * double effects, `--out=FOLDER` into FOLDER/NAME, for tests.
  */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +10,14 @@ import { build } from 'vite';
 
 const web = fileURLToPath(new URL('..', import.meta.url));
 const examples = fileURLToPath(new URL('../../examples/', import.meta.url));
-const { values } = parseArgs({ options: { react: { type: 'string' }, out: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    react: { type: 'string' },
+    development: { type: 'boolean' },
+    out: { type: 'string' },
+  },
+});
+const mode = values.development ? 'development' : 'production';
 const suffix = values.react ? `-${values.react}` : '';
 
 /** What a page includes of another's as it is, with a line that says whose it is. */
@@ -41,7 +49,7 @@ for (const name of await readdir(examples)) {
     root: page,
     configFile: false,
     logLevel: 'warn',
-    define: { 'process.env.NODE_ENV': '"production"' },
+    define: { 'process.env.NODE_ENV': JSON.stringify(mode) },
     resolve: {
       alias: [
         { find: /^milepost$/, replacement: `${web}src/index.ts` },

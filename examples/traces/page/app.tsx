@@ -1,6 +1,6 @@
-// Who holds what: the file that is being sent, the import that the modal shows, those that run, and what was imported.
+// Who holds what: the files that are being sent, the import that the modal shows, those that run, and what was imported.
 
-import { MilepostProvider } from 'milepost/react';
+import { type JobSnapshot, MilepostProvider } from 'milepost/react';
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { StartForm } from './form.tsx';
 import { ImportedTraces } from './imported.tsx';
@@ -9,6 +9,7 @@ import { Running } from './running.tsx';
 import {
   fetchSignedIn,
   type Imported,
+  newKey,
   readImports,
   readRunning,
   readSample,
@@ -18,17 +19,19 @@ import {
 
 /** A file on its way to the server, or refused by it. */
 export interface Sending {
+  readonly key: string;
   readonly name: string;
   readonly problems: readonly string[];
+  readonly abort: () => void;
 }
 
-/** The modal shows a file that is being sent, or a job. */
-type Shown = { readonly job: string | null } | null;
+/** The modal shows a file that is being sent, by its key, or a job. */
+export type Shown = { readonly sending: string } | { readonly job: string } | null;
 
 const linked = () => new URLSearchParams(location.search).get('import');
 
 export function App({ visitor }: { readonly visitor: string }) {
-  const [sending, setSending] = useState<Sending | null>(null);
+  const [sendings, setSendings] = useState<readonly Sending[]>([]);
   const [shown, setShown] = useState<Shown>(() => {
     const job = linked();
     return job ? { job } : null;
@@ -37,7 +40,7 @@ export function App({ visitor }: { readonly visitor: string }) {
   const [watching, setWatching] = useState(true);
   const [imports, setImports] = useState<readonly Imported[] | null>(null);
   const [selected, select] = useState<string | null>(null);
-  const upload = useRef<AbortController>(null);
+  const [aloud, say] = useState('');
   const results = useRef<HTMLHeadingElement>(null);
   const main = useRef<HTMLDivElement>(null);
 
@@ -52,7 +55,7 @@ export function App({ visitor }: { readonly visitor: string }) {
   }, [refresh]);
 
   // The address says what the modal shows, so that a reload and a link show it too.
-  const job = shown?.job ?? null;
+  const job = shown && 'job' in shown ? shown.job : null;
   useEffect(() => {
     const url = new URL(location.href);
     if (job) url.searchParams.set('import', job);
@@ -60,41 +63,57 @@ export function App({ visitor }: { readonly visitor: string }) {
     history.replaceState(null, '', url);
   }, [job]);
 
+  const drop = (key: string) => setSendings((all) => all.filter((one) => one.key !== key));
+
+  function refuse(key: string, problems: readonly string[]) {
+    setSendings((all) => all.map((one) => (one.key === key ? { ...one, problems } : one)));
+  }
+
   async function start(file: File | null, wish: Wish) {
-    upload.current?.abort();
-    upload.current = new AbortController();
-    const { signal } = upload.current;
-    setSending({ name: wish.name, problems: [] });
-    setShown({ job: null });
+    const key = newKey();
+    const upload = new AbortController();
+    const { signal } = upload;
+    const abort = () => upload.abort();
+    setSendings((all) => [...all, { key, name: wish.name, problems: [], abort }]);
+    setShown({ sending: key });
     try {
-      const told = await send(file ?? (await readSample(wish.name, signal)), wish, signal);
+      const data = file ?? (await readSample(wish.name, signal));
+      const told = await send(data, { ...wish, key }, signal);
       if ('problems' in told) {
-        setSending({ name: wish.name, problems: told.problems });
+        refuse(key, told.problems);
         return;
       }
-      setSending(null);
+      drop(key);
       setRunning((known) => [...known, told.job]);
-      setWatching(true);
-      // Closed meanwhile: it stays closed.
-      setShown((now) => now && (now.job === null ? { job: told.job } : now));
+      // Closed meanwhile, it stays closed.
+      setShown((now) => (now && 'sending' in now && now.sending === key ? told : now));
     } catch (error) {
-      if (!signal.aborted) setSending({ name: wish.name, problems: [(error as Error).message] });
+      if (!signal.aborted) refuse(key, [(error as Error).message]);
     }
   }
 
   function close() {
     setShown(null);
     setWatching(true);
-    if (sending?.problems.length) setSending(null);
+    if (sending?.problems.length) drop(sending.key);
   }
 
-  const ended = useCallback(
-    (next: readonly string[]) => {
-      setRunning(next);
-      select(null);
-      refresh();
-    },
-    [refresh],
+  function changed(next: readonly string[], ended: readonly JobSnapshot[]) {
+    setRunning(next);
+    if (!ended.length) return;
+    select(null);
+    refresh();
+    say(
+      ended
+        .filter(({ state }) => state === 'completed')
+        .map(({ title }) => `${title} is imported.`)
+        .join(' '),
+    );
+  }
+
+  const dropRunning = useCallback(
+    (id: string) => setRunning((known) => known.filter((one) => one !== id)),
+    [],
   );
 
   // A modal that came with the page has nothing that it could give the focus back to.
@@ -106,38 +125,42 @@ export function App({ visitor }: { readonly visitor: string }) {
     wasOpen.current = open;
   }, [open]);
 
-  const followed = watching && (job !== null || running.length > 0);
+  const sending =
+    sendings.find(({ key }) => shown && 'sending' in shown && shown.sending === key) ?? null;
   const chosen = imports?.find(({ id }) => id === selected) ?? imports?.[0] ?? null;
   return (
     <MilepostProvider baseUrl={document.baseURI} userKey={visitor} env={{ fetch: fetchSignedIn }}>
       <div className="start" ref={main}>
         <StartForm start={start} />
         <Running
-          followed={followed}
+          shown={job}
+          watching={watching}
           running={running}
-          sending={shown ? null : sending}
-          changed={setRunning}
-          ended={ended}
-          open={(id) => setShown({ job: id })}
+          sendings={sendings}
+          changed={changed}
+          drop={dropRunning}
+          open={setShown}
         />
+        <p className="visually-hidden" role="status">
+          {aloud}
+        </p>
       </div>
       <ImportedTraces heading={results} imports={imports} chosen={chosen} select={select} />
-      {shown && (
+      {(job || sending) && (
         <ImportModal
-          key="modal"
-          job={shown.job}
+          job={job}
           sending={sending}
           watching={watching}
           watch={setWatching}
           close={close}
           abort={() => {
-            upload.current?.abort();
-            setSending(null);
+            sending?.abort();
+            if (sending) drop(sending.key);
             setShown(null);
           }}
           look={() => {
             close();
-            select(shown.job);
+            select(job);
             // After the modal has given the focus back.
             setTimeout(() => results.current?.focus());
           }}

@@ -167,7 +167,7 @@ export function Following({ job: id, watching, watch, close, look }: FollowingPr
 
       {isComplete && progress && (
         <>
-          <Result summary={progress.result as Summary} />
+          {progress.result !== null && <Result summary={progress.result as Summary} />}
           <div className="modal-actions">
             <button className="button primary" type="button" onClick={look}>
               Look at the traces

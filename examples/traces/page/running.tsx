@@ -3,55 +3,77 @@
 import type { JobSnapshot } from 'milepost/react';
 import { useJobs, useMilepost } from 'milepost/react';
 import { useEffect } from 'react';
-import type { Sending } from './app.tsx';
+import type { Sending, Shown } from './app.tsx';
 
-const ENDED = ['completed', 'failed', 'cancelled', 'gone'];
+const LIVE = ['queued', 'running', 'stalled'];
 
 interface RunningProps {
-  /** Whether somebody looks at an import: without one, the page has no connection. */
-  readonly followed: boolean;
+  /** The job that the modal shows. */
+  readonly shown: string | null;
+  readonly watching: boolean;
+  /** Those that have not ended, as far as is known, and those whose failure nobody has seen. */
   readonly running: readonly string[];
-  readonly sending: Sending | null;
-  readonly changed: (running: readonly string[]) => void;
-  readonly ended: (running: readonly string[]) => void;
-  readonly open: (id: string | null) => void;
+  readonly sendings: readonly Sending[];
+  readonly changed: (running: readonly string[], ended: readonly JobSnapshot[]) => void;
+  /** Must stay the same function. */
+  readonly drop: (id: string) => void;
+  readonly open: (what: Shown) => void;
 }
 
 const STATES: Record<string, string> = {
   queued: 'Import queued',
   stalled: 'Import stalled',
+  failed: 'Import failed',
 };
 
-export function Running({ followed, running, sending, changed, ended, open }: RunningProps) {
+export function Running(props: RunningProps) {
+  const { shown, watching, running, sendings, changed, drop, open } = props;
   const client = useMilepost();
+  const jobs = useJobs().filter(({ kind, stale }) => kind === 'import' && !stale);
+  const jobOf = (id: string) => jobs.find((job) => job.id === id);
+  const live = jobs.filter(({ state }) => LIVE.includes(state));
+  // One that was started just now may not have been heard of yet.
+  const isLive = (id: string) => !jobOf(id) || live.some((job) => job.id === id);
+  const next = [...new Set([...running, ...live.map(({ id }) => id)])].filter(
+    (id) => isLive(id) || jobOf(id)?.state === 'failed',
+  );
+
+  // Without anything to follow the page has no connection.
+  const followed = watching && (shown !== null || next.some(isLive));
   useEffect(() => (followed ? undefined : client.pause('nothing to follow')), [client, followed]);
 
-  const jobs = useJobs().filter(({ kind, stale }) => kind === 'import' && !stale);
-  const over = jobs.filter(({ state }) => ENDED.includes(state)).map(({ id }) => id);
-  const live = jobs.filter(({ id }) => !over.includes(id));
-  const next = [...new Set([...running, ...live.map(({ id }) => id)])].filter(
-    (id) => !over.includes(id),
-  );
   useEffect(() => {
-    if (running.some((id) => over.includes(id))) ended(next);
-    else if (next.length !== running.length) changed(next);
+    if (next.join() === running.join()) return;
+    changed(
+      next,
+      jobs.filter(({ id }) => running.includes(id) && !next.includes(id)),
+    );
   });
 
-  if (!sending && !next.length) return null;
+  // A failure that was shown in the modal has been seen.
+  useEffect(() => {
+    if (!shown) return;
+    return () => {
+      if (client.job(shown).getSnapshot().state === 'failed') drop(shown);
+    };
+  }, [client, shown, drop]);
+
+  if (!sendings.length && !next.length) return null;
   return (
     <ul className="running" aria-label="Imports under way">
-      {sending && (
-        <li>
+      {sendings.map(({ key, name, problems }) => (
+        <li key={key}>
           <Entry
-            name={sending.name}
-            state={sending.problems.length ? 'Not sent' : 'Sending'}
-            open={() => open(null)}
+            name={name}
+            state={problems.length ? 'Not sent' : 'Sending'}
+            failed={problems.length > 0}
+            open={() => open({ sending: key })}
           />
         </li>
-      )}
+      ))}
       {next.map((id) => (
         <li key={id}>
-          <Entry {...entryOf(live.find((job) => job.id === id))} open={() => open(id)} />
+          <Entry {...entryOf(jobOf(id))} open={() => open({ job: id })} />
         </li>
       ))}
     </ul>
@@ -62,7 +84,8 @@ function entryOf(job: JobSnapshot | undefined) {
   return {
     name: job?.title ?? '',
     state: STATES[job?.state ?? 'queued'] ?? 'Import running',
-    percent: job?.percent ?? null,
+    percent: job?.state === 'failed' ? null : (job?.percent ?? null),
+    failed: job?.state === 'failed',
   };
 }
 
@@ -70,20 +93,23 @@ interface EntryProps {
   readonly name: string;
   readonly state: string;
   readonly percent?: number | null;
+  readonly failed?: boolean;
   readonly open: () => void;
 }
 
-function Entry({ name, state, percent = null, open }: EntryProps) {
+function Entry({ name, state, percent = null, failed = false, open }: EntryProps) {
   return (
-    <button className="entry" type="button" onClick={open}>
+    <button className="entry" type="button" data-failed={failed || undefined} onClick={open}>
       <span className="entry-state">
         {state}
         {percent !== null && ` ${Math.floor(percent)} %`}
       </span>
       <span className="note entry-name">{name}</span>
-      <span className="entry-bar" aria-hidden="true">
-        <span style={{ width: `${percent ?? 0}%` }} />
-      </span>
+      {!failed && (
+        <span className="entry-bar" aria-hidden="true">
+          <span style={{ width: `${percent ?? 0}%` }} />
+        </span>
+      )}
     </button>
   );
 }

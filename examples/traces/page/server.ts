@@ -114,15 +114,23 @@ export async function readSample(name: string, signal: AbortSignal): Promise<Blo
   return answer.blob();
 }
 
-/** Sends a file; the job's id, or why there is none. Rejects only when `signal` aborts. */
+/** For one file that is sent. `randomUUID` is missing where a page comes over plain HTTP from another machine. */
+export const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
+    n.toString(16).padStart(2, '0'),
+  ).join('');
+
+/**
+ * Sends a file; the job's id, or why there is none. Rejects only when `signal` aborts. One whose answer got lost is sent
+ * again under the same key, so that it never becomes two imports.
+ */
 export async function send(
   file: Blob,
-  wish: Wish,
+  wish: Wish & { readonly key: string },
   signal: AbortSignal,
 ): Promise<{ job: string } | { problems: string[] }> {
   if (file.size > UPLOAD_LIMIT) return { problems: ['This is larger than 20 MiB.'] };
-  // One whose answer got lost is sent again under the same key, so that it never becomes two imports.
-  const query = new URLSearchParams({ ...wish, key: crypto.randomUUID() });
+  const query = new URLSearchParams({ ...wish });
   for (const pause of [...PAUSES, null]) {
     const answer = await fetch(`imports?${query}`, { method: 'POST', body: file, signal }).catch(
       () => null,

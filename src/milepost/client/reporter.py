@@ -321,7 +321,7 @@ class AsyncReporter:
 
     @property
     def is_open(self) -> bool:
-        """Whether this process has begun the job and has not said how it ended."""
+        """Whether the job still takes what this worker says: not after its end, nor once a deadline has ended it."""
         return self.is_ours and not (self._ended or self._over)
 
 

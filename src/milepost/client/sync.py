@@ -151,7 +151,7 @@ class Reporter:
 
     @property
     def is_open(self) -> bool:
-        """Whether the job still takes what this worker says; not after its end, nor once a deadline has ended it."""
+        """Whether the job still takes what this worker says: not after its end, nor once a deadline has ended it."""
         return self._reporter.is_open
 
     def advance(
