@@ -225,7 +225,7 @@ def test_a_stated_attempt_is_not_begun_twice(mp: Milepost, job_id: str) -> None:
 def test_a_newer_attempt_fences_the_old_worker(
     mp: Milepost, place: Place, job_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A worker that was away while its job ran again moves nothing any more, cannot end it, and can ask whether it is so."""
+    """A worker that was away while its job ran again moves nothing, cannot end it, and can see that it is over."""
     with pytest.raises(Conflict) as caught, mp.job(job_id, title="Set", total=10) as old:  # noqa: PT012
         mp.cancel(job_id)
         with mp.job(job_id, title="Set", total=10) as new:
