@@ -54,8 +54,8 @@ class Figures:
     speakers: list[float]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object, without the times of talk and clipping: there may be many, and the picture has them."""
+        return {name: value for name, value in asdict(self).items() if name not in {"talk", "clipped"}}
 
 
 @dataclass(slots=True)

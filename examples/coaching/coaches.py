@@ -69,7 +69,10 @@ class Sessions:
         coach = self._of(session)
         if coach is None:
             return False
-        self._file(coach.id).write_text(str(self._generation(coach.id) + 1))
+        file = self._file(coach.id)
+        beside = file.with_suffix(".new")
+        beside.write_text(str(self._generation(coach.id) + 1))
+        beside.replace(file)
         return True
 
     def coach_of(self, request: Request) -> Coach | None:
@@ -97,7 +100,7 @@ class Sessions:
     def _answer(self, coach: Coach, session: str) -> dict[str, Any]:
         ttl = min(self._site.token_seconds, TOKEN_SECONDS)
         token = issue_token(self._site.secret, user=coach.id, tenant=self._site.name, ttl=ttl)
-        return {"coach": coach.id, "session": session, "token": token}
+        return {"coach": coach.id, "session": session, "token": token, "expires_in": ttl}
 
     def _of(self, session: object) -> Coach | None:
         if not isinstance(session, str):

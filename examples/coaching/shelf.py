@@ -48,8 +48,11 @@ class Shelf:
             Recording(file)
         (draft / f"for-{owner}").touch()
         place = self._folder / job_id
-        if not place.exists():
+        try:
             draft.rename(place)
+        except OSError:  # it is there already: a folder that is not empty is never replaced
+            if not place.exists():
+                raise
 
     def path(self, job_id: str, name: str) -> Path:
         """A file of a recording; it may not be there."""

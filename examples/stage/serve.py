@@ -6,6 +6,7 @@ cookies of an example go to its own pages and its own requests to the hub, and t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -17,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,7 +84,8 @@ def create_stage(sites: list[Site], hub: ASGIApp) -> ASGIApp:
                 MutableHeaders(scope=message).update(SECURITY)
             await send(message)
 
-        await pages.get(name, landing)(scope, receive, guarded)
+        with contextlib.suppress(ClientDisconnect):  # in the middle of an upload: nobody waits for an answer
+            await pages.get(name, landing)(scope, receive, guarded)
 
     return stage
 

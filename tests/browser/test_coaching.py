@@ -135,21 +135,21 @@ def test_1_analyse_progress_result_and_the_toast_leaves(come: Come) -> None:
     """
     anna = come("anna")
     before = anna.unread()
-    anna.analyse(speed="To watch")
-    expect(anna.bar).to_have_attribute("max", "36")
-    expect(anna.toasts).to_contain_text(re.compile(r"Heard 0:\d\d of 0:36"))
-    expect(anna.result.locator("progress")).to_have_attribute("max", "36")
+    anna.analyse("Too loud", speed="To watch")
+    expect(anna.bar).to_have_attribute("max", "16")
+    expect(anna.toasts).to_contain_text(re.compile(r"Heard 0:\d\d of 0:16"))
+    expect(anna.result.locator("progress")).to_have_attribute("max", "16")
     expect(anna.result.locator(".levels [data-heard]").nth(20)).to_be_visible()
-    expect(anna.result).to_contain_text("−22.4 LUFS")
-    expect(anna.toast("Session analysed: 0:36, −22.4 LUFS", "success")).to_be_visible()
+    expect(anna.result).to_contain_text("−7.6 LUFS")
+    expect(anna.toast("Session analysed: 0:16, −7.6 LUFS", "success")).to_be_visible()
     expect(anna.badge).to_have_text(str(before + 1))
-    picture = anna.result.get_by_role("img", name="80 % talk")
+    picture = anna.result.get_by_role("img", name="38 % talk")
     expect(picture).to_be_visible()
     until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"), what="the picture")
     sound = anna.result.locator("audio")
-    until(lambda: sound.evaluate("audio => Math.round(audio.duration)") == 36, what="the sound")
+    until(lambda: sound.evaluate("audio => Math.round(audio.duration)") == 16, what="the sound")
     expect(anna.toasts).to_have_count(0)
-    expect(anna.show_inbox().first).to_contain_text("Session analysed: 0:36")
+    expect(anna.show_inbox().first).to_contain_text("Session analysed: 0:16")
 
 
 def test_2_a_recording_that_breaks_off_stays(come: Come) -> None:
@@ -180,6 +180,38 @@ def test_4_a_reload_during_progress(come: Come) -> None:
     expect(anna.toast("Cancelled", "info")).to_be_visible()
     expect(anna.result).to_contain_text("CANCELLED")
     expect(anna.rows.first).to_have_attribute("data-state", "cancelled")
+
+
+def test_5_two_recordings_two_toasts(come: Come) -> None:
+    """Two at once have a toast each; one ends badly, the other goes on to its success."""
+    anna = come("anna")
+    anna.analyse(speed="To watch")
+    expect(anna.bar).to_be_visible()
+    anna.analyse("A broken file")
+    expect(anna.toast("AUDIO_TRUNCATED", "error")).to_be_visible()
+    expect(anna.toasts).to_have_count(2)
+    expect(anna.toast("session.wav").locator("progress")).to_be_visible()
+    expect(anna.toast("Session analysed: 0:36", "success")).to_be_visible()
+    expect(anna.toast("AUDIO_TRUNCATED", "error")).to_be_visible()
+
+
+def test_6_the_hub_is_killed_and_restarted(come: Come, soundboard: Stage) -> None:
+    """Kill -9 in the middle: the page says that it is not live, goes on from its cursor when the hub is back, and
+    comes to the end, without a reload and with the same token.
+    """
+    anna = come("anna")
+    anna.expect(r"net::ERR_")
+    anna.page.evaluate("window.stays = true")
+    anna.analyse(speed="To watch")
+    expect(anna.bar).to_have_attribute("value", re.compile(r"^([3-9]|\d\d)$"))
+    with anna.page.expect_request(re.compile("/api/stream.*after=")) as resumed:
+        soundboard.kill_hub()
+        expect(anna.page.locator(".live")).not_to_have_text("Live")
+    assert bearer(resumed.value) == bearer(anna.streams[0])
+    anna.connected()
+    expect(anna.toast("Session analysed: 0:36", "success")).to_be_visible()
+    expect(anna.result).to_contain_text("−22.4 LUFS")
+    assert anna.page.evaluate("stays")
 
 
 def test_8_a_recording_that_has_ended_already(come: Come) -> None:

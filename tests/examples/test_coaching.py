@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import httpx2
@@ -141,6 +143,20 @@ def test_a_file_has_its_bound(coaching: Demo) -> None:
     )
     assert answer.status_code == 422
     assert "64 MiB" in answer.json()["problems"][0]
+
+
+def test_an_upload_that_is_left_leaves_nothing(coaching: Demo) -> None:
+    """Who goes in the middle of it: no file stays, and no log tells of an error."""
+    ben = Coach(coaching, "ben")
+    host, port = urlsplit(coaching.url).hostname, urlsplit(coaching.url).port
+    files = coaching.folder / "coaching" / "files"
+    kept = set(files.rglob("*"))
+    with socket.create_connection((host, port)) as line:
+        head = f"POST /coaching/recordings?key=left-alone HTTP/1.1\r\nhost: {host}\r\ncontent-length: 100000\r\n"
+        line.sendall(f"{head}authorization: {ben.http.headers['authorization']}\r\n\r\n".encode() + bytes(1000))
+        until(lambda: set(files.rglob("*")) > kept, what="it is being received")
+    until(lambda: set(files.rglob("*")) == kept, what="nothing of it is left")
+    assert "Traceback" not in (coaching.folder.parent / "data.log").read_text()
 
 
 @pytest.mark.parametrize(

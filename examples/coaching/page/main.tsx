@@ -15,6 +15,7 @@ function App() {
     addEventListener('milepost:signed-out', forget);
     return () => removeEventListener('milepost:signed-out', forget);
   }, []);
+  if (coach === undefined) return null;
   if (!coach) return <SignIn />;
   return (
     <MilepostProvider

@@ -7,6 +7,10 @@ interface SignedIn {
   readonly coach: string;
   readonly session: string;
   readonly token: string;
+  /** Seconds from the answer. */
+  readonly expires_in: number;
+  /** By this browser's clock, in milliseconds. */
+  readonly until?: number;
 }
 
 const asked = new URLSearchParams(location.search);
@@ -16,12 +20,16 @@ export const HERE = new URL('.', location.href).href;
 
 const stored = sessionStorage.getItem(KEY);
 let current: SignedIn | null = stored && JSON.parse(stored);
+/** Side by side, a seat has its coach from the start. */
+const seated = stored === null ? asked.get('as') : null;
+let seating = !!seated;
 let renewing: Promise<SignedIn | null> | undefined;
 const listeners = new Set<() => void>();
 
 function set(next: SignedIn | null): void {
-  current = next;
-  sessionStorage.setItem(KEY, JSON.stringify(next));
+  current = next && { ...next, until: Date.now() + next.expires_in * 1000 };
+  seating = false;
+  sessionStorage.setItem(KEY, JSON.stringify(current));
   for (const listener of listeners) listener();
 }
 
@@ -50,8 +58,9 @@ async function post(path: string, body: object): Promise<SignedIn | null> {
   return answer.status === 204 ? null : answer.json();
 }
 
-/** The coach's id, or null. */
-export const getCoach = (): string | null => current?.coach ?? null;
+/** The coach's id; null: nobody is signed in; undefined: that is about to be known. */
+export const getCoach = (): string | null | undefined =>
+  seating ? undefined : (current?.coach ?? null);
 
 export function subscribe(listener: () => void): () => void {
   listeners.add(listener);
@@ -86,9 +95,10 @@ function renew(): Promise<SignedIn | null> {
   });
 }
 
-/** For the client: the token of now, or another one when that is not taken any more. */
+/** For the client: the token of now, or the next one when that is over or not taken any more. */
 export async function getToken(reason: 'connect' | 'expired'): Promise<string | null> {
-  const signedIn = reason === 'expired' && current ? await renew() : current;
+  const over = reason === 'expired' || Date.now() > (current?.until ?? 0);
+  const signedIn = current && over ? await renew() : current;
   return signedIn?.token ?? null;
 }
 
@@ -102,6 +112,4 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
   return answer;
 }
 
-/** Side by side, a seat has its coach from the start. */
-const seated = asked.get('as');
-if (seated && stored === null) signIn(seated).catch(() => {});
+if (seated) signIn(seated).catch(() => set(null));
