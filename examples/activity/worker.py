@@ -22,6 +22,7 @@ from .register import Register
 
 MATCH_SECONDS: Final = 20.0  # two texts can be made so alike that matching them takes for ever
 SLOW_SECONDS: Final = 90.0  # what a pace may add to a long document, in all
+SECTION: Final = 80  # characters of a heading, in a job's message
 DONE: Final = {"analyse": "analysed", "compare": "compared"}
 SUMMARIES: Final = {"analyse": analysis.summary, "compare": comparing.summary}
 
@@ -124,7 +125,8 @@ def _file(register: Register, request: Request, version: int) -> bytes:
 
 
 def _place(paragraph: Paragraph) -> str:
-    return f"Paragraph {paragraph.number}" + (f", {paragraph.section}" if paragraph.section else "")
+    section = paragraph.section[:SECTION]
+    return f"{section}: paragraph {paragraph.number}" if section else f"Paragraph {paragraph.number}"
 
 
 def _link(request: Request, site: Site) -> str:

@@ -119,12 +119,13 @@
     if (hidden && !since) {
       since = new Date();
       document.title = `⏸ ${title}`;
-      say(`Paused while hidden, since ${today.format(since)}`);
+      say(`Paused while hidden since ${today.format(since)}`);
     } else if (!hidden && since && live) {
-      const span = today.formatRange(since, new Date());
+      const seconds = Math.round((Date.now() - since) / 1000);
+      const span = seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
       since = null;
       document.title = title;
-      say(`Paused while hidden, ${span}; caught up at ${today.format(new Date())}`);
+      say(`Paused while hidden for ${span}; caught up at ${today.format(new Date())}`);
     }
     if (!live) return;
     if (freshness.matches('.as-of')) say('');
