@@ -48,7 +48,7 @@ export function Table({ bom, rows, running }: TableProps) {
             <tr>
               <th scope="col">Part</th>
               <th scope="col" className="number">
-                Quantity
+                Qty
               </th>
               <th scope="col" className="wide-only">
                 Catalogue
