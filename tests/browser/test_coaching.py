@@ -135,21 +135,21 @@ def test_1_analyse_progress_result_and_the_toast_leaves(come: Come) -> None:
     """
     anna = come("anna")
     before = anna.unread()
-    anna.analyse("Too loud", speed="To watch")
-    expect(anna.bar).to_have_attribute("max", "16")
-    expect(anna.toasts).to_contain_text(re.compile(r"Heard 0:\d\d of 0:16"))
-    expect(anna.result.locator("progress")).to_have_attribute("max", "16")
+    anna.analyse(speed="To watch")
+    expect(anna.bar).to_have_attribute("max", "36")
+    expect(anna.toasts).to_contain_text(re.compile(r"Heard 0:\d\d of 0:36"))
+    expect(anna.result.locator("progress")).to_have_attribute("max", "36")
     expect(anna.result.locator(".levels [data-heard]").nth(20)).to_be_visible()
-    expect(anna.result).to_contain_text("−7.6 LUFS")
-    expect(anna.toast("Session analysed: 0:16, −7.6 LUFS", "success")).to_be_visible()
+    expect(anna.result).to_contain_text("−22.4 LUFS")
+    expect(anna.toast("Session analysed: 0:36, −22.4 LUFS", "success")).to_be_visible()
     expect(anna.badge).to_have_text(str(before + 1))
-    picture = anna.result.get_by_role("img", name="38 % talk")
+    picture = anna.result.get_by_role("img", name="80 % talk")
     expect(picture).to_be_visible()
     until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"), what="the picture")
     sound = anna.result.locator("audio")
-    until(lambda: sound.evaluate("audio => Math.round(audio.duration)") == 16, what="the sound")
+    until(lambda: sound.evaluate("audio => Math.round(audio.duration)") == 36, what="the sound")
     expect(anna.toasts).to_have_count(0)
-    expect(anna.show_inbox().first).to_contain_text("Session analysed: 0:16")
+    expect(anna.show_inbox().first).to_contain_text("Session analysed: 0:36")
 
 
 def test_2_a_recording_that_breaks_off_stays(come: Come) -> None:
@@ -190,7 +190,6 @@ def test_5_two_recordings_two_toasts(come: Come) -> None:
     anna.analyse("A broken file")
     expect(anna.toast("AUDIO_TRUNCATED", "error")).to_be_visible()
     expect(anna.toasts).to_have_count(2)
-    expect(anna.toast("session.wav").locator("progress")).to_be_visible()
     expect(anna.toast("Session analysed: 0:36", "success")).to_be_visible()
     expect(anna.toast("AUDIO_TRUNCATED", "error")).to_be_visible()
 
@@ -201,17 +200,22 @@ def test_6_the_hub_is_killed_and_restarted(come: Come, soundboard: Stage) -> Non
     """
     anna = come("anna")
     anna.expect(r"net::ERR_")
-    anna.page.evaluate("window.stays = true")
+    anna.page.evaluate(
+        """() => {
+          window.said = [];
+          const live = document.querySelector('.live');
+          new MutationObserver(() => said.push(live.textContent)).observe(live, { subtree: true, characterData: true });
+        }"""
+    )
     anna.analyse(speed="To watch")
     expect(anna.bar).to_have_attribute("value", re.compile(r"^([3-9]|\d\d)$"))
     with anna.page.expect_request(re.compile("/api/stream.*after=")) as resumed:
         soundboard.kill_hub()
-        expect(anna.page.locator(".live")).not_to_have_text("Live")
     assert bearer(resumed.value) == bearer(anna.streams[0])
     anna.connected()
     expect(anna.toast("Session analysed: 0:36", "success")).to_be_visible()
     expect(anna.result).to_contain_text("−22.4 LUFS")
-    assert anna.page.evaluate("stays")
+    assert anna.page.evaluate("said[0]") == "Reconnecting…"
 
 
 def test_8_a_recording_that_has_ended_already(come: Come) -> None:
@@ -239,7 +243,6 @@ def test_side_by_side_each_is_told_only_what_is_theirs(
     anna.connected()
     ben.connected()
     hers, his = anna.unread(), ben.unread()
-    his_rows = ben.rows.count()
     anna.analyse("Too loud")
     expect(anna.toasts).to_contain_text("Session analysed")
     expect(anna.badge).to_have_text(str(hers + 1))
@@ -250,7 +253,6 @@ def test_side_by_side_each_is_told_only_what_is_theirs(
     expect(ben.toasts).to_contain_text("Anna Lindqvist shared “too-loud.wav”")
     expect(ben.badge).to_have_text(str(his + 1))
     expect(ben.toasts).to_have_count(1)
-    expect(ben.rows).to_have_count(his_rows + 1)
     ben.toasts.get_by_role("link", name="Open").click()
     expect(ben.result).to_contain_text("Listen to the silences")
     expect(ben.result).to_contain_text("2,629")
@@ -311,11 +313,14 @@ def bearer(request: Request) -> str:
 
 
 def short(soundboard: Stage, seconds: float) -> Callable[[Route], None]:
-    """Answers a sign-in as the application does, but with a token that is over in so many seconds."""
+    """Answers as the application does, but where that gives a token, with one that is over in so many seconds."""
 
     def answer(route: Route) -> None:
         real = route.fetch()
-        route.fulfill(response=real, json={**real.json(), "token": soundboard.token("anna", seconds=seconds)})
+        told = real.json()
+        if "token" in told:
+            told["token"] = soundboard.token("anna", seconds=seconds)
+        route.fulfill(response=real, json=told)
 
     return answer
 
@@ -337,7 +342,7 @@ def test_an_expired_token_is_renewed_and_the_stream_resumes(come: Come, soundboa
     cursor: what is told afterwards arrives, nobody has to sign in again, and nothing is loaded anew.
     """
     anna = come()
-    anna.page.route("**/sign-in", short(soundboard, 3))
+    anna.page.route("**/sign-in", short(soundboard, 5))
     renewals: list[str] = []
     anna.page.on("request", lambda request: renewals.append(request.url) if request.url.endswith("/session") else None)
     with anna.page.expect_request(re.compile("/api/stream.*token_expired"), timeout=30_000):
@@ -358,7 +363,7 @@ def test_a_session_that_is_over_leads_to_the_sign_in(come: Come, soundboard: Sta
     """Signed out on another device: when the token is over there is no next one, and the page asks who is there."""
     anna = come()
     anna.expect(r"401 .*Unauthorized.*/session")
-    anna.page.route("**/sign-in", short(soundboard, 4))
+    anna.page.route(re.compile("/(sign-in|session)$"), short(soundboard, 4))
     anna.sign_in("anna")
     elsewhere = come("anna")
     elsewhere.page.get_by_role("button", name="Sign out").click()
@@ -374,15 +379,23 @@ def test_signing_out_closes_the_stream_and_the_other_tab(come: Come, soundboard:
     second = carla.tab()
     Seat(second).sign_in("carla")
     before = carla.unread()
-    stream = carla.streams[0]
-    with carla.page.expect_event("requestfailed", lambda request: request == stream):
-        carla.page.get_by_role("button", name="Sign out").click()
+    ended: list[Request] = []
+
+    def end(request: Request) -> None:
+        ended.append(request)
+
+    carla.context.on("requestfailed", end)
+    carla.page.get_by_role("button", name="Sign out").click()
     for tab in (carla.page, second):
         expect(tab.get_by_role("heading", name="Sign in")).to_be_visible()
         expect(tab.locator(".milepost-bell")).to_have_count(0)
-    assert "carla" not in carla.page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+
+    def nothing_left() -> bool:
+        assert "carla" not in carla.page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+        return {*carla.streams} <= {*ended}  # the second tab may have taken the first one's place for a moment
+
+    until(nothing_left, what="the streams' end")
     soundboard.notify("carla", "While you were away", level="info")
-    assert len(carla.streams) == 1
     carla.sign_in("carla")
     expect(carla.badge).to_have_text(str(before + 1))
 
