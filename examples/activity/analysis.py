@@ -90,7 +90,7 @@ class Analysis:
             "dates_found": len(self._dates),
             "amounts": self._amounts[:LISTED],
             "amounts_found": len(self._amounts),
-            "terms": list(self._uses())[:LISTED],
+            "terms": list(self._uses()),
             "terms_found": len(self._terms),
             "repeated": self._repeated[:LISTED],
             "repeated_found": len(self._repeated),
@@ -98,7 +98,7 @@ class Analysis:
 
     def _uses(self) -> Iterator[dict[str, Any]]:
         text = "\n".join(paragraph.text for paragraph in self._paragraphs)
-        for term, paragraph in sorted(self._terms.items()):
+        for term, paragraph in sorted(self._terms.items())[:LISTED]:
             times = len(re.findall(rf"(?<!\w){re.escape(term)}s?(?!\w)", text)) - 1  # its definition aside
             yield {"term": term, "paragraph": paragraph, "uses": max(times, 0)}
 

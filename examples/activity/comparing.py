@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 from .reading import WORD
@@ -12,6 +13,7 @@ from .reading import WORD
 ALIKE: Final = 0.4  # two paragraphs with less in common are one that went and one that came
 CHANGES: Final = 200  # listed; all of them are counted
 RUN: Final = 4_000  # characters of what came or went, shown of each
+NEAR: Final = 20  # paragraphs, among which one that was changed is looked for
 AROUND: Final = 160  # characters of what stayed, shown on either side of a change
 _PIECE: Final = re.compile(r"\s+|\d[\d.,:/-]*\d|\w+|[^\w\s]")
 
@@ -49,7 +51,8 @@ def _matched(gone: Sequence[str], come: Sequence[str], offset: int) -> Iterator[
     """Within one change: each new paragraph with the next old one that it resembles."""
     place = 0
     for index, text in enumerate(come):
-        alike = next((at for at in range(place, len(gone)) if _resembles(gone[at], text)), None)
+        ahead = range(place, min(place + NEAR, len(gone)))
+        alike = next((at for at in ahead if _resembles(gone[at], text)), None)
         if alike is None:
             yield Pair(None, text, offset + index + 1)
             continue
@@ -61,7 +64,7 @@ def _matched(gone: Sequence[str], come: Sequence[str], offset: int) -> Iterator[
 
 def _resembles(old: str, new: str) -> bool:
     matcher = SequenceMatcher(None, WORD.findall(old), WORD.findall(new), autojunk=False)
-    return matcher.quick_ratio() >= ALIKE and matcher.ratio() >= ALIKE
+    return matcher.quick_ratio() >= ALIKE  # how many words they share, in whatever order
 
 
 def words_of(pair: Pair) -> list[list[str]]:
@@ -69,15 +72,24 @@ def words_of(pair: Pair) -> list[list[str]]:
     if pair.before is None or pair.after is None:
         return list(_shortened([["come", pair.after]] if pair.after else [["gone", pair.before or ""]]))
     old, new = _PIECE.findall(pair.before), _PIECE.findall(pair.after)
-    runs: list[list[str]] = []
-    for kind, a, a_end, b, b_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    head = _alike(old, new)
+    tail = _alike(old[head:][::-1], new[head:][::-1])
+    gone, come = old[head : len(old) - tail], new[head : len(new) - tail]
+    runs = [["same", "".join(new[:head])]]
+    # Only what lies between: to match all of two long texts takes the square of their length.
+    for kind, a, a_end, b, b_end in SequenceMatcher(None, gone, come, autojunk=False).get_opcodes():
         if kind == "equal":
-            runs.append(["same", "".join(new[b:b_end])])
-            continue
-        runs += [
-            [name, text] for name, text in (("gone", "".join(old[a:a_end])), ("come", "".join(new[b:b_end]))) if text
-        ]
+            runs.append(["same", "".join(come[b:b_end])])
+        else:
+            runs += [["gone", "".join(gone[a:a_end])], ["come", "".join(come[b:b_end])]]
+    runs.append(["same", "".join(new[len(new) - tail :])])
+    runs = [[kind, text] for kind, text in runs if text]
     return list(_shortened(_joined(runs)))
+
+
+def _alike(old: list[str], new: list[str]) -> int:
+    """How many pieces are the same from the beginning."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(old, new, strict=False)))
 
 
 def _joined(runs: list[list[str]]) -> list[list[str]]:

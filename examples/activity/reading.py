@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 WORD: Final = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*")
-_HEADING: Final = re.compile(r"#{1,6}\s+(?P<text>.*?)\s*#*")
+_HEADING: Final = re.compile(r"#{1,6}(?=\s)")
 _LISTED: Final = re.compile(r"(?:[-*+•]|\(?(?:\d{1,3}|[a-z])[.)])\s+")
 _MARKS: Final = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=[\w.,;:!?)])[*_](?!\w)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # A point after these, or after a single capital, ends no sentence.
 _SHORT: Final = r"\b(?:[A-Z]|No|Nos|Mr|Mrs|Ms|Dr|Inc|Ltd|Co|Corp|Art|Sec|cf|vs|approx|e\.g|i\.e)\.$"
+_END: Final = re.compile(r"(?<![.!?…])[.!?…]+[\"”’)\]]*(?=\s|$)")
+_SHORTEST: Final = 12  # characters, in which any of them fits
 
 
 class Unreadable(Exception):
@@ -53,9 +55,11 @@ class Paragraph:
             return []
         found: list[str] = []
         start = 0
-        for end in re.finditer(r"[.!?…]+[\"”’)\]]*(?=\s|$)", self.text):
+        for end in _END.finditer(self.text):
+            if re.search(_SHORT, self.text[max(start, end.end() - _SHORTEST) : end.end()]):
+                continue
             sentence = self.text[start : end.end()].strip()
-            if re.search(_SHORT, sentence) or not _LETTER.search(sentence):
+            if not _LETTER.search(sentence):
                 continue
             found.append(sentence)
             start = end.end()
@@ -84,8 +88,8 @@ def paragraphs_of(data: bytes) -> list[Paragraph]:
     found: list[Paragraph] = []
     section = ""
     for block in _blocks(decode(data)):
-        heading = _HEADING.fullmatch(block)
-        text = _MARKS.sub("", heading["text"] if heading else block).strip()
+        heading = _HEADING.match(block)
+        text = _MARKS.sub("", block.strip("#") if heading else block).strip()
         if not WORD.search(text):
             continue  # a rule, or a table's line
         section = text if heading else section
@@ -100,7 +104,7 @@ def _blocks(text: str) -> list[str]:
     blocks: list[list[str]] = [[]]
     for line in text.splitlines():
         stripped = line.strip()
-        alone = bool(_HEADING.fullmatch(stripped))
+        alone = bool(_HEADING.match(stripped))
         if not stripped or alone or _LISTED.match(stripped):
             blocks.append([])
         if stripped:

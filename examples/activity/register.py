@@ -131,6 +131,17 @@ class Register:
         with self._transaction("IMMEDIATE") as store:
             return store.execute("DELETE FROM documents WHERE id = ? AND owner = ?", (document, owner)).rowcount > 0
 
+    def forget(self, older_than: float) -> None:
+        """Removes the documents that had neither a new version nor a job for so many seconds."""
+        since = time.time() - older_than
+        with self._transaction("IMMEDIATE") as store:
+            store.execute(
+                "DELETE FROM documents WHERE created_at < :since"
+                " AND id NOT IN (SELECT document FROM versions WHERE added_at >= :since)"
+                " AND id NOT IN (SELECT document FROM runs WHERE asked_at >= :since)",
+                {"since": since},
+            )
+
     def find(self, owner: str, document: str) -> Document | None:
         """One document of the owner's."""
         with self._transaction() as store:

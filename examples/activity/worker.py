@@ -12,7 +12,7 @@ from milepost.errors import Conflict, JobCancelled, MilepostError
 from milepost.model import Level
 
 from ..stage.site import Site
-from ..stage.work import Desk, deadline
+from ..stage.work import KEEP_SECONDS, Desk, deadline
 from ..stage.workqueue import Claim, Request
 from . import analysis, comparing
 from .analysis import Analysis
@@ -20,7 +20,7 @@ from .comparing import Comparison, NoEarlierVersion, pairs
 from .reading import Paragraph, paragraphs_of
 from .register import Register
 
-MATCH_SECONDS: Final = 20.0  # two texts can be made so alike that matching them takes for ever
+SECONDS: Final = 20.0  # for a step: a text can be made so that reading or matching it takes for ever
 SLOW_SECONDS: Final = 90.0  # what a pace may add to a long document, in all
 SECTION: Final = 80  # characters of a heading, in a job's message
 DONE: Final = {"analyse": "analysed", "compare": "compared"}
@@ -57,18 +57,20 @@ def run(claim: Claim, desk: Desk) -> None:
     desk.report(claim, kind, do)
 
 
-def forget(request: Request, site: Site) -> None:
-    """Nothing lies about of an old request: what it found is its document's."""
+def forget(_request: Request, site: Site) -> None:
+    """Deletes the documents with which nobody has done anything since: what a job found goes with its document."""
+    Register(site.folder).forget(KEEP_SECONDS)
 
 
 def analyse(job: Reporter, request: Request, register: Register) -> dict[str, Any]:
     """What can be told of one version. Raises Unreadable, Empty, Deleted, JobCancelled."""
     job.advance(current=0, message="Opening the document")
-    paragraphs = paragraphs_of(_file(register, request, request.wish["version"]))
+    paragraphs = _paragraphs(register, request, request.wish["version"])
     found = Analysis()
     steps = Steps(job, len(paragraphs), request.pace)
     for paragraph in paragraphs:
-        found.read(paragraph)
+        with deadline(SECONDS, f"Reading paragraph {paragraph.number}"):
+            found.read(paragraph)
         steps.done(_place(paragraph), found.counters)
     return found.result()
 
@@ -80,15 +82,14 @@ def compare(job: Reporter, request: Request, register: Register) -> dict[str, An
         raise NoEarlierVersion
     job.advance(current=0, message=f"Opening versions {later - 1} and {later}")
     before, after = (
-        [paragraph.text for paragraph in paragraphs_of(_file(register, request, version))]
-        for version in (later - 1, later)
+        [paragraph.text for paragraph in _paragraphs(register, request, version)] for version in (later - 1, later)
     )
-    with deadline(MATCH_SECONDS, "Matching the two versions"):
+    with deadline(SECONDS, "Matching the two versions"):
         matched = pairs(before, after)
     found = Comparison(later - 1, later)
     steps = Steps(job, len(matched), request.pace)
     for pair in matched:
-        with deadline(MATCH_SECONDS, f"Comparing paragraph {pair.number}"):
+        with deadline(SECONDS, f"Comparing paragraph {pair.number}"):
             found.take(pair)
         steps.done(f"Paragraph {pair.number}", found.counters)
     return found.result()
@@ -117,11 +118,12 @@ WORK: Final[dict[str, Callable[[Reporter, Request, Register], dict[str, Any]]]] 
 }
 
 
-def _file(register: Register, request: Request, version: int) -> bytes:
+def _paragraphs(register: Register, request: Request, version: int) -> list[Paragraph]:
     file = register.file(request.owner, request.wish["document"], version)
     if file is None:
         raise Deleted("The document has been deleted meanwhile.")
-    return file
+    with deadline(SECONDS, "Reading the document"):
+        return paragraphs_of(file)
 
 
 def _place(paragraph: Paragraph) -> str:

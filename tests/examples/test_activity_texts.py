@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from examples.activity import analysis, comparing
 from examples.activity.analysis import Analysis, amounts_in, dates_in
 from examples.activity.comparing import Comparison, pairs
 from examples.activity.reading import Empty, Unreadable, paragraphs_of
+from examples.activity.register import Register
 from examples.activity.uploads import form_of
 
 
@@ -185,3 +188,40 @@ def test_an_upload_arrives_byte_by_byte(file: bytes, name: str) -> None:
 def test_a_body_that_is_no_form_is_an_empty_one(body: bytes, content_type: str) -> None:
     """Garbage raises nothing and is no file."""
     assert form_of(content_type, body).file is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# a" + " " * 200_000 + "b", "A. " * 100_000, "." * 200_000 + "x", "*a" * 100_000, "- " * 100_000, "(“" * 50_000],
+    ids=range(6),
+)
+def test_a_text_made_to_be_slow_is_not(text: str) -> None:
+    """Half a megabyte of what makes a careless expression take for ever is read at once."""
+    began = time.process_time()
+    analysed(text + " word")
+    assert time.process_time() - began < 20  # what takes the square of its length takes minutes
+
+
+def test_two_texts_with_nothing_in_common() -> None:
+    """Of a thousand paragraphs none is looked for among all the others."""
+    before, after = ("\n\n".join(f"{letter}{n} " * 30 for n in range(1000)) for letter in "ab")
+    began = time.process_time()
+    found = compared(before, after)
+    assert (found["added"], found["removed"]) == (1000, 1000)
+    assert time.process_time() - began < 20
+
+
+def test_documents_that_nobody_touches_are_forgotten(tmp_path: Path) -> None:
+    """A document goes with its versions and findings; one with a newer version, or a newer job, stays."""
+    register = Register(tmp_path)
+    old, newer, asked = (register.add("me", name, b"text") for name in ("old", "newer", "asked"))
+    for document in (old, asked):
+        register.ask(f"job of {document}", document, "analyse", 1)
+    moment = time.time()
+    register.add_version("me", newer, b"text")
+    register.ask("a later job", asked, "analyse", 1)
+    register.forget(time.time() - moment)
+    assert {document.name for document in register.all("me")} == {"newer", "asked"}
+    assert {run.document for run in register.runs("me")} == {asked}
+    register.forget(-1)
+    assert register.all("me") == []
