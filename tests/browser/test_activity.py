@@ -332,6 +332,23 @@ def test_a_page_is_read_again_at_most_once_in_250_ms(read: Open, docket: Stage) 
         assert all(later - earlier >= 249 for earlier, later in pairwise(times)), told
 
 
+def test_the_focus_stays_where_it_is(read: Open) -> None:
+    """Somebody on the way to a job by keyboard is not thrown back when its row is read again."""
+    reader = read()
+    reader.take()
+    reader.begin("Analyse", "Slow")
+    row = reader.page.locator("#work progress")
+    expect(row).to_have_attribute("value", SOME)
+    before = row.get_attribute("value") or ""
+    link = reader.job("running").get_by_role("link")
+    link.focus()
+    expect(row).not_to_have_attribute("value", before)
+    expect(link).to_be_focused()
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Cancel").click()
+    expect(reader.page.locator("#job")).to_contain_text("Cancelled on your request")
+
+
 def test_a_document_s_page_is_told_by_its_id(read: Open) -> None:
     """What happens to another document leaves it alone; what happens to this one is read, by its other tab too."""
     reader = read()
