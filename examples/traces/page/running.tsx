@@ -38,9 +38,7 @@ export function Running(props: RunningProps) {
     (id) => isLive(id) || jobOf(id)?.state === 'failed',
   );
 
-  // Without anything to follow the page has no connection.
   const followed = watching && (shown !== null || next.some(isLive));
-  useEffect(() => (followed ? undefined : client.pause('nothing to follow')), [client, followed]);
 
   useEffect(() => {
     if (next.join() === running.join()) return;
@@ -58,26 +56,37 @@ export function Running(props: RunningProps) {
     };
   }, [client, shown, drop]);
 
-  if (!sendings.length && !next.length) return null;
   return (
-    <ul className="running" aria-label="Imports under way">
-      {sendings.map(({ key, name, problems }) => (
-        <li key={key}>
-          <Entry
-            name={name}
-            state={problems.length ? 'Not sent' : 'Sending'}
-            failed={problems.length > 0}
-            open={() => open({ sending: key })}
-          />
-        </li>
-      ))}
-      {next.map((id) => (
-        <li key={id}>
-          <Entry {...entryOf(jobOf(id))} open={() => open({ job: id })} />
-        </li>
-      ))}
-    </ul>
+    <>
+      <Connection needed={followed} />
+      {(sendings.length > 0 || next.length > 0) && (
+        <ul className="running" aria-label="Imports under way">
+          {sendings.map(({ key, name, problems }) => (
+            <li key={key}>
+              <Entry
+                name={name}
+                state={problems.length ? 'Not sent' : 'Sending'}
+                failed={problems.length > 0}
+                open={() => open({ sending: key })}
+              />
+            </li>
+          ))}
+          {next.map((id) => (
+            <li key={id}>
+              <Entry {...entryOf(jobOf(id))} open={() => open({ job: id })} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
   );
+}
+
+/** Without anything to follow the page has no connection. A child of its own: its effect comes before the one that connects. */
+function Connection({ needed }: { readonly needed: boolean }) {
+  const client = useMilepost();
+  useEffect(() => (needed ? undefined : client.pause('nothing to follow')), [client, needed]);
+  return null;
 }
 
 function entryOf(job: JobSnapshot | undefined) {
