@@ -107,10 +107,10 @@ async function problemsOf(answer: Response | null): Promise<string[]> {
   return told.problems ?? [`The server answered ${answer.status}. Try again in a moment.`];
 }
 
-/** The file of a sample, as if it had been chosen from a disk. */
+/** The file of a sample, as if it had been chosen from a disk. Rejects with a sentence. */
 export async function readSample(name: string, signal: AbortSignal): Promise<Blob> {
-  const answer = await fetch(`sample/${name}`, { signal });
-  if (!answer.ok) throw new Error(AWAY);
+  const answer = await fetch(`sample/${name}`, { signal }).catch(() => null);
+  if (!answer?.ok) throw new Error(AWAY);
   return answer.blob();
 }
 
