@@ -10,12 +10,14 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.proxy import FaultProxy
 from tests.browser.react import fixture_pages_of, fixture_script_of
+from tests.browser.reader import Reader
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
-__all__ = ["Visit", "fixture_pages_of", "fixture_script_of"]
+__all__ = ["Open", "Visit", "fixture_pages_of", "fixture_script_of"]
 
 Visit = Callable[..., Visitor]
+Open = Callable[..., Reader]
 
 expect.set_options(timeout=15_000)
 
@@ -49,3 +51,27 @@ def fixture_visit(casefile: Stage, browser: Browser) -> Iterator[Visit]:
     yield visit
     for visitor in visitors:
         visitor.close()
+
+
+@pytest.fixture(name="docket", scope="module")
+def fixture_docket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The dashboard, for the tests of a file. It ends as it should, and nothing went wrong inside it."""
+    docket = Stage(tmp_path_factory.mktemp("docket"), "activity")
+    yield docket
+    docket.close()
+    assert "Traceback" not in docket.log, docket.log
+
+
+@pytest.fixture(name="read")
+def fixture_read(docket: Stage, browser: Browser) -> Iterator[Open]:
+    """Opens the dashboard as somebody who has never been there. Nobody ever asked for a stream."""
+    readers: list[Reader] = []
+
+    def read(**context: Any) -> Reader:
+        readers.append(Reader(browser, docket, **context))
+        return readers[-1]
+
+    yield read
+    for reader in readers:
+        reader.close()
+        assert not [path for _, path in reader.asked if "stream" in path]

@@ -43,7 +43,20 @@
 
   // --- what HTMX could not do ---------------------------------------------------------------------------------------
 
+  const AGAIN_MS = 2000;
   const missed = new Set();
+  let client = null;
+
+  function isLive() {
+    return ['polling', 'connected'].includes(client?.connection.getSnapshot().status);
+  }
+
+  function readMissed() {
+    if (!isLive()) return; // as soon as it is
+    const parts = [...missed];
+    missed.clear();
+    for (const part of parts) part.dispatchEvent(new Event('again'));
+  }
 
   function tell(problems) {
     const list = document.createElement('ul');
@@ -59,8 +72,11 @@
   }
 
   function failed({ detail: { elt, xhr, requestConfig } }) {
-    // A part that could not be read is read again when there is a connection.
-    if (requestConfig.verb === 'get') return missed.add(elt);
+    if (requestConfig.verb === 'get' && !(xhr.status >= 400 && xhr.status < 500)) {
+      missed.add(elt);
+      setTimeout(readMissed, AGAIN_MS);
+      return;
+    }
     let problems = ['The server does not answer. Try again in a moment.'];
     try {
       problems = JSON.parse(xhr.responseText).problems ?? problems;
@@ -81,7 +97,7 @@
   // The server says who streams and who polls; asked first, so that nothing is tried that it would refuse.
   const config = await fetchSignedIn(`${root}/api/client-config`).catch(() => null);
   const { transports } = config?.ok ? await config.json() : { transports: ['long-poll', 'poll'] };
-  const client = Milepost.createClient({
+  client = Milepost.createClient({
     baseUrl: new URL(`${root}/`, document.baseURI),
     userKey: visitor,
     transports,
@@ -113,24 +129,21 @@
 
   let since = null;
   function drawConnection() {
-    const { status, paused } = client.connection.getSnapshot();
+    const { paused } = client.connection.getSnapshot();
     const hidden = paused.includes('hidden');
-    const live = status === 'polling' || status === 'connected';
     if (hidden && !since) {
       since = new Date();
       document.title = `⏸ ${title}`;
       say(`Paused while hidden since ${today.format(since)}`);
-    } else if (!hidden && since && live) {
+    } else if (!hidden && since && isLive()) {
       const seconds = Math.round((Date.now() - since) / 1000);
       const span = seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
       since = null;
       document.title = title;
       say(`Paused while hidden for ${span}; caught up at ${today.format(new Date())}`);
     }
-    if (!live) return;
-    if (freshness.matches('.as-of')) say('');
-    for (const part of missed) part.dispatchEvent(new Event('again'));
-    missed.clear();
+    if (isLive() && freshness.matches('.as-of')) say('');
+    readMissed();
   }
   client.connection.subscribe(drawConnection);
   $('#sign-out').addEventListener('submit', () => client.close({ forget: true }));
