@@ -19,6 +19,7 @@ PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 # The page's client with other options: `client` of the window, so that a test can ask it too.
 _OPTIONS = """
 (() => {
+  if ('Milepost' in window) return; // a tab that a page opened may have run its own scripts before this
   let milepost;
   Object.defineProperty(window, 'Milepost', {
     configurable: true,
