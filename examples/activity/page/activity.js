@@ -58,7 +58,12 @@
     for (const part of parts) part.dispatchEvent(new Event('again'));
   }
 
-  function tell(problems) {
+  function newKey() {
+    const random = crypto.getRandomValues(new Uint8Array(16));
+    return Array.from(random, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+
+  function tell(what, problems) {
     const list = document.createElement('ul');
     for (const problem of problems) {
       const item = document.createElement('li');
@@ -66,7 +71,7 @@
       list.append(item);
     }
     const head = document.createElement('p');
-    head.textContent = 'That did not work.';
+    head.textContent = what;
     $('#trouble').replaceChildren(head, list);
     $('#trouble').hidden = false;
   }
@@ -81,7 +86,10 @@
     try {
       problems = JSON.parse(xhr.responseText).problems ?? problems;
     } catch {}
-    tell(problems);
+    tell(
+      requestConfig.verb === 'get' ? 'This could not be read again.' : 'That did not work.',
+      problems,
+    );
   }
   on('htmx:responseError', failed);
   on('htmx:sendError', failed);
@@ -89,7 +97,7 @@
     if (detail.verb === 'get') return;
     $('#trouble').hidden = true;
     // Each press is a request of its own; the page's key is for a form that is sent without a script.
-    if (detail.parameters.key) detail.parameters.key = crypto.randomUUID();
+    if (detail.parameters.key) detail.parameters.key = newKey();
   });
 
   // --- the hub ------------------------------------------------------------------------------------------------------
