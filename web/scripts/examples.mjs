@@ -3,7 +3,7 @@
  * of others is copied there. `--react=18` builds with that major, `--development` with React's own checks and StrictMode's
  * double effects, `--out=FOLDER` into FOLDER/NAME, for tests.
  */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'vite';
@@ -31,7 +31,9 @@ for (const name of await readdir(examples)) {
   const files = await readdir(page).catch(() => []);
   const copied = COPIED[name];
   if (!files.includes('main.tsx') && !(copied && files.length)) continue;
-  const out = values.out ? `${values.out}/${name}` : `${examples}${name}/built`;
+  const place = values.out ? `${values.out}/${name}` : `${examples}${name}/built`;
+  // Beside it first: a page that is open, or a test, misses its script for no longer than a rename takes.
+  const out = `${place}.new`;
   await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   if (copied) {
@@ -44,8 +46,14 @@ for (const name of await readdir(examples)) {
         `/*! ${library} ${version}, ${license} */\n${await read(from)}`,
       );
   }
-  if (!files.includes('main.tsx')) continue;
-  await build({
+  if (files.includes('main.tsx')) await bundle(page, out);
+  await rm(place, { recursive: true, force: true });
+  await rename(out, place);
+}
+console.log(`built the examples' pages`);
+
+function bundle(page, out) {
+  return build({
     root: page,
     configFile: false,
     logLevel: 'warn',
@@ -65,4 +73,3 @@ for (const name of await readdir(examples)) {
     },
   });
 }
-console.log(`built the examples' pages`);

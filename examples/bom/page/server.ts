@@ -1,5 +1,7 @@
 // What the page asks its own server. A refusal is a list of sentences.
 
+import { newKey } from '../../stage/page/key.ts';
+
 export interface Line {
   readonly number: number;
   readonly designator: string;
@@ -100,7 +102,7 @@ export const beginRun = (id: string, wish: Wish) =>
 
 export async function upload(name: string, file: Blob): Promise<Answer<{ bom: Bom }>> {
   if (file.size > FILE_LIMIT) return refusal('The file is larger than 256 KiB.');
-  const query = new URLSearchParams({ name, key: crypto.randomUUID() });
+  const query = new URLSearchParams({ name, key: newKey() });
   return ask(`boms?${query}`, { method: 'POST', body: file });
 }
 

@@ -1,4 +1,5 @@
 import { type FormEvent, useRef, useState } from 'react';
+import { newKey } from '../../stage/page/key.ts';
 import { Refusal, send } from './session.ts';
 import { KNOWN } from './words.ts';
 
@@ -24,7 +25,7 @@ export function NewRecording({ onSubmitted }: { readonly onSubmitted: (id: strin
     event.preventDefault();
     if (busy) return;
     if (source === 'own' && !file) return chooser.current?.click();
-    key.current ||= crypto.randomUUID();
+    key.current ||= newKey();
     const query = new URLSearchParams({ key: key.current, pace: `${pace}` });
     if (source === 'own') query.set('name', file?.name ?? '');
     else query.set('sample', source);

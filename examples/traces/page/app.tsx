@@ -2,6 +2,7 @@
 
 import { type JobSnapshot, MilepostProvider } from 'milepost/react';
 import { useCallback, useEffect, useRef, useState } from 'react';
+import { newKey } from '../../stage/page/key.ts';
 import { StartForm } from './form.tsx';
 import { ImportedTraces } from './imported.tsx';
 import { ImportModal } from './modal.tsx';
@@ -9,7 +10,6 @@ import { Running } from './running.tsx';
 import {
   fetchSignedIn,
   type Imported,
-  newKey,
   readImports,
   readRunning,
   readSample,

@@ -114,12 +114,6 @@ export async function readSample(name: string, signal: AbortSignal): Promise<Blo
   return answer.blob();
 }
 
-/** For one file that is sent. `randomUUID` is missing where a page comes over plain HTTP from another machine. */
-export const newKey = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
-    n.toString(16).padStart(2, '0'),
-  ).join('');
-
 /**
  * Sends a file; the job's id, or why there is none. Rejects only when `signal` aborts. One whose answer got lost is sent
  * again under the same key, so that it never becomes two imports.
