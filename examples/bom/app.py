@@ -118,7 +118,7 @@ class _Pages:
         except (BadBom, TooLarge) as bad:
             return refused(422, *(bad.problems if isinstance(bad, BadBom) else [str(bad)]))
         except Full:
-            return refused(422, f"There are {KEPT} bills of materials here already; they leave a week after their run.")
+            return refused(422, f"There are {KEPT} bills of materials here already; they leave after a week.")
         return JSONResponse({"bom": await run_in_threadpool(_whole, self._shelf(member), bom)}, status_code=201)
 
     async def bom(self, request: Request) -> Response:

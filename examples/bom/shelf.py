@@ -20,6 +20,7 @@ from typing import Any, Final
 from .boms import Line
 
 KEPT: Final = 50  # of one owner
+KEEP_SECONDS: Final = 7 * 86_400.0  # without a run; with one it is its run that is forgotten
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 _ENRICHED: Final = (
@@ -76,11 +77,13 @@ class Shelf:
         there = self.find(bom_id)
         if there is not None:
             return there
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if sum(1 for _ in self._folder.iterdir()) >= KEPT:
+        for bom in self.all():
+            if not bom.attempt and bom.created_at < time.time() - KEEP_SECONDS:
+                self.delete(bom.id)
+        if len(self.all()) >= KEPT:
             raise Full
         bom = Bom(bom_id, name, lines, time.time())
-        self._path(bom_id).mkdir(exist_ok=True)
+        self._path(bom_id).mkdir(parents=True, exist_ok=True)
         stored = {"name": name, "created_at": bom.created_at, "lines": [line.to_json() for line in lines]}
         _write(self._path(bom_id) / "bom.json", json.dumps(stored))
         return bom

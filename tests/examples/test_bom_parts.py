@@ -11,7 +11,10 @@ import pytest
 
 from examples.bom.boms import FILE_LIMIT, LINE_LIMIT, BadBom, Line, designators, lines_from_csv
 from examples.bom.parts import HERE, Catalogue, CatalogueFault, enrich
-from examples.bom.shelf import Shelf
+from examples.bom.shelf import Full, Shelf
+from examples.bom.worker import forget
+from examples.stage.site import Site
+from examples.stage.workqueue import Request
 
 CATALOGUE = Catalogue()
 SAMPLE = HERE / "sample"
@@ -202,6 +205,32 @@ def test_half_a_row_is_no_row(tmp_path: Path) -> None:
     assert shelf.rows("bom-1", 1) == [{"line": 1}, {"line": 2}]
     assert shelf.rows("bom-1", 1, 1) == [{"line": 2}]
     assert shelf.rows("bom-1", 2) == []
+
+
+def test_there_is_room_for_fifty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for one more, until those that never had a run are a week old; the other organisation is another shelf."""
+    shelf = Shelf(tmp_path, "one", "somebody")
+    for number in range(50):
+        shelf.add(f"bom-{number}", "Some", (part("NE555D"),))
+    shelf.began("bom-7", 1)
+    with pytest.raises(Full):
+        shelf.add("bom-50", "One more", (part("NE555D"),))
+    assert shelf.add("bom-3", "The same again", ()).name == "Some"
+    Shelf(tmp_path, "two", "somebody").add("bom-50", "Some", (part("NE555D"),))
+    monkeypatch.setattr("examples.bom.shelf.KEEP_SECONDS", -1.0)
+    shelf.add("bom-50", "One more", (part("NE555D"),))
+    assert {bom.id for bom in shelf.all()} == {"bom-7", "bom-50"}
+
+
+def test_what_is_old_is_forgotten_with_its_newest_run(tmp_path: Path) -> None:
+    """The request of an earlier run takes nothing with it."""
+    site = Site("bom", "http://127.0.0.1", "secret", tmp_path)
+    shelf = Shelf(tmp_path, "one", "somebody")
+    shelf.add("bom-1", "Some", (part("NE555D"),))
+    shelf.began("bom-1", 2)
+    for attempt, kept in ((1, True), (2, False)):
+        forget(Request(f"r{attempt}", "somebody", "Some", {}, tenant="one", job="bom-1", attempt=attempt), site)
+        assert (shelf.find("bom-1") is not None) is kept
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-A1", "@SUM(A1)"])
