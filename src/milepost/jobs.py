@@ -245,7 +245,11 @@ def advance(job: Job, progress: Progress, *, now: float) -> Job:
         counters = {**counters, **progress.counters}
         _check_counters(counters)
     started_at = now if job.started_at is None else job.started_at
-    pace = observe(job.pace, current, updates=progress.updates, now=now)
+    pace = job.pace
+    if job.total is None and total is not None and pace.samples and pace.samples[0][1] == job.current:
+        # Until now it was found out what there is to do: that says nothing of how long doing it takes.
+        pace = Pace(updates=pace.updates)
+    pace = observe(pace, current, updates=progress.updates, now=now)
     eta, rate = estimate(pace, current, total)
     return replace(
         job,
