@@ -193,13 +193,16 @@ test('what takes the place of an element that is to be told is told instead', as
   onTestFinished(attachDomEvents(client));
   await server.do({ put: { id: 'a', state: 'running' } });
   const first = shows('job:a');
-  client.start();
-  await until(() => client.jobs.getSnapshot().length);
   let second: typeof first | undefined;
-  client.on('job.updated', () => {
+  let state: string | undefined;
+  client.on('job.updated', (job) => {
+    state = job.state;
+    if (state !== 'completed') return;
     first.element.remove();
-    second ??= shows('job:a');
+    second = shows('job:a');
   });
+  client.start();
+  await until(() => state === 'running');
   await server.do({ put: { id: 'a', state: 'completed' } });
   await until(() => second?.told.length);
   expect(first.told).toEqual([]);
