@@ -92,12 +92,13 @@ class Stage:
         return issue_token(self._secret, user=visitor, tenant=tenant or self.name, ttl=seconds)
 
     def close(self) -> None:
-        """Ctrl-C. All of it ends, in good order."""
+        """Ctrl-C. All of it ends, in good order, and nothing went wrong inside it."""
         for line in self._lines.values():
             line.close()
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(30) == 0, self.log
+        assert "Traceback" not in self.log, self.log
 
     def _told_url(self) -> str:
         return "".join(re.findall(r" at (http://\S+) ", self.log))
