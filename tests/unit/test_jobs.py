@@ -295,26 +295,6 @@ def test_steps_are_the_messages_that_were_new() -> None:
     assert (cleared.message, cleared.steps) == ("", job.steps)
 
 
-def test_finding_out_what_there_is_to_do_is_no_pace() -> None:
-    """Half a minute of planning, with nothing done, then ten units in as many seconds: 90 more take 90 s."""
-    job = begun()
-    for second in range(30):
-        job = said(job, NOON + second, message=f"Counting, {second}")
-    job = said(job, NOON + 30, total=100)
-    for done in range(1, 11):
-        job = said(job, NOON + 30 + done, current=done)
-    assert (job.eta_seconds, job.rate) == (90.0, 1.0)
-
-
-def test_what_was_done_before_the_total_was_known_counts() -> None:
-    """A unit a second, and only at the tenth is it known how many there are."""
-    job = begun()
-    for done in range(11):
-        job = said(job, NOON + done, current=done)
-    job = said(job, NOON + 11, current=11, total=100)
-    assert (job.eta_seconds, job.rate) == (89.0, 1.0)
-
-
 def test_eta_and_rate_come_and_go_with_the_state() -> None:
     """Known while running, no ETA while stalled, neither after the end nor in a new attempt."""
     job = begun(total=100)

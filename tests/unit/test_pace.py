@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from milepost.model import Pace
 from milepost.pace import MAX_SAMPLES, estimate, observe
+from tests.unit.test_jobs import NOON, begun, said
 
 RUNS = 40
 
@@ -184,3 +185,23 @@ def test_the_samples_span_the_whole_attempt() -> None:
     times = [at for at, _ in pace.samples]
     assert (times[0], times[-1], pace.updates) == (0, 9_999, 10_000)
     assert max(later - earlier for earlier, later in pairwise(times)) <= 2_000
+
+
+def test_finding_out_what_there_is_to_do_is_no_pace() -> None:
+    """Half a minute of planning, with nothing done, then ten units in as many seconds: 90 more take 90 s."""
+    job = begun()
+    for second in range(30):
+        job = said(job, NOON + second, message=f"Counting, {second}")
+    job = said(job, NOON + 30, total=100)
+    for done in range(1, 11):
+        job = said(job, NOON + 30 + done, current=done)
+    assert (job.eta_seconds, job.rate) == (90.0, 1.0)
+
+
+def test_what_was_done_before_the_total_was_known_counts() -> None:
+    """A unit a second, and only at the tenth is it known how many there are."""
+    job = begun()
+    for done in range(11):
+        job = said(job, NOON + done, current=done)
+    job = said(job, NOON + 11, current=11, total=100)
+    assert (job.eta_seconds, job.rate) == (89.0, 1.0)
