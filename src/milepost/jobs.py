@@ -228,9 +228,12 @@ def advance(job: Job, progress: Progress, *, now: float) -> Job:
     ``Invalid`` where the job would have more than ``MAX_COUNTERS`` counters.
     """
     _check_live(job, progress.attempt)
-    current, total = job.current, job.total
+    current, total, pace = job.current, job.total, job.pace
     for move in progress.moves:
         if move.total is not None:
+            if total is None and pace.samples and pace.samples[0][1] == current:
+                # Until now it was found out what there is to do: that says nothing of how long doing it takes.
+                pace = Pace(updates=pace.updates)
             total = max(move.total, current)
         current += move.by
         if move.floor is not None and move.floor > current:
@@ -245,10 +248,6 @@ def advance(job: Job, progress: Progress, *, now: float) -> Job:
         counters = {**counters, **progress.counters}
         _check_counters(counters)
     started_at = now if job.started_at is None else job.started_at
-    pace = job.pace
-    if job.total is None and total is not None and pace.samples and pace.samples[0][1] == job.current:
-        # Until now it was found out what there is to do: that says nothing of how long doing it takes.
-        pace = Pace(updates=pace.updates)
     pace = observe(pace, current, updates=progress.updates, now=now)
     eta, rate = estimate(pace, current, total)
     return replace(
