@@ -10,6 +10,7 @@ from playwright.sync_api import Route, expect
 from tests.browser.conftest import Open
 from tests.browser.reader import SOME, Reader
 from tests.browser.stage import Stage, until
+from tests.browser.visitor import LOOKS
 
 
 def test_a_page_is_read_again_at_most_once_in_250_ms(read: Open, docket: Stage) -> None:
@@ -199,27 +200,22 @@ def test_axe_finds_nothing_on_empty_pages(read: Open) -> None:
     check(reader, "missing")
 
 
-@pytest.mark.parametrize(
-    "look",
-    [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}],
-    ids=("light", "dark", "forced"),
-)
-def test_axe_finds_nothing(read: Open, look: dict[str, str]) -> None:
+@pytest.mark.parametrize("scheme", LOOKS)
+def test_axe_finds_nothing(read: Open, scheme: str) -> None:
     """On any of the pages, with a document, what was found in it, and a job under way."""
-    reader = read(**look, reduced_motion="reduce")
-    name = "-".join(look.values())
+    reader = read(**LOOKS[scheme], reduced_motion="reduce")
     reader.take()
     reader.page.get_by_role("button", name="Services agreement, as amended").click()
     for button, part in (("Compare", "#compare"), ("Analyse", "#analyse")):
         reader.begin(button, "Full speed")
         expect(reader.page.locator(part)).to_be_visible()
-    check(reader, f"document-{name}")
+    check(reader, f"document-{scheme}")
     reader.begin("Analyse", "Slow")
     reader.job("running").get_by_role("link").click()
     expect(reader.page.locator("#job")).to_contain_text("of 31")
-    check(reader, f"job-{name}")
+    check(reader, f"job-{scheme}")
     reader.page.get_by_role("button", name="Cancel").click()
     expect(reader.page.locator("#job")).to_contain_text("Cancelled on your request")
     for page in ("", "documents", "jobs"):
         reader.go(f"/{page}")
-        check(reader, f"{page or 'feed'}-{name}")
+        check(reader, f"{page or 'feed'}-{scheme}")

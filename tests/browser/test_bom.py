@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 from tests.browser.buyer import HARBOR, NORTHWIND, Buyer, Open, fixture_arrive, standing_still
 from tests.browser.proxy import FaultProxy
 from tests.browser.stage import Stage
+from tests.browser.visitor import LOOKS
 
 __all__ = ["fixture_arrive"]
 
@@ -329,16 +330,15 @@ def test_a_bad_file_changes_nothing(visit: Open) -> None:
 # --- for everybody ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}],
-                         ids=["light", "dark", "forced"])  # fmt: skip
-def test_axe_finds_nothing(browser: Browser, partsheet: Stage, look: dict[str, Any]) -> None:
+@pytest.mark.parametrize("scheme", LOOKS)
+def test_axe_finds_nothing(browser: Browser, partsheet: Stage, scheme: str) -> None:
     """In any state of the page, wide and at 320 px, where nothing is scrolled sideways."""
-    buyer = Buyer(browser, f"{partsheet.url}/", {}, viewport=DESK, reduced_motion="reduce", **look)
+    buyer = Buyer(browser, f"{partsheet.url}/", {}, viewport=DESK, reduced_motion="reduce", **LOOKS[scheme])
     buyer.expect("422")
     page = buyer.page
 
     def check(state: str) -> None:
-        buyer.picture(f"bom-{state}-{'-'.join(look.values())}")
+        buyer.picture(f"bom-{state}-{scheme}")
         for size in (NARROW, DESK):
             page.set_viewport_size(size)
             assert buyer.faults() == [], (state, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,7 +14,7 @@ from examples.coaching.sample import loud
 from tests.browser.coach import Come, Seat, coming
 from tests.browser.react import ScriptOf
 from tests.browser.stage import Stage, until
-from tests.browser.visitor import PHONE, Person
+from tests.browser.visitor import LOOKS, PHONE, Person
 
 DESK: Final[ViewportSize] = {"width": 1280, "height": 860}
 NARROW: Final[ViewportSize] = {"width": 320, "height": 860}
@@ -345,13 +345,12 @@ def test_ones_own_recording(come: Come) -> None:
     until(lambda: 7 < ben.result.locator("audio").evaluate("audio => audio.currentTime") < 9, what="the middle")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark", "forced-colors"])
+@pytest.mark.parametrize("scheme", LOOKS)
 def test_axe_finds_nothing(come_once: Come, soundboard: Stage, scheme: str) -> None:
     """Signing in, idle, running, the result with feedback, a failure, the inbox: nothing for axe at 1280 and at 320 px,
     where nothing has to be scrolled sideways either; and so with both coaches side by side.
     """
-    look_as: dict[str, Any] = {"forced_colors": "active"} if scheme == "forced-colors" else {"color_scheme": scheme}
-    carla = come_once(viewport=DESK, reduced_motion="reduce", **look_as)
+    carla = come_once(viewport=DESK, reduced_motion="reduce", **LOOKS[scheme])
     page = carla.page
 
     def look(state: str) -> None:

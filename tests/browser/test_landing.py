@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from examples.stage.catalogue import EXAMPLES
 from tests.browser.stage import Stage
-from tests.browser.visitor import Person
+from tests.browser.visitor import LOOKS, Person
 
 
 @pytest.fixture(name="stage", scope="module")
@@ -20,10 +20,10 @@ def fixture_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", LOOKS)
 def test_it_leads_to_each_example(stage: Stage, browser: Browser, scheme: str) -> None:
     """A card each, with a link to a page that answers; nothing for axe to find, and nothing to scroll sideways."""
-    person = Person(browser, stage.url, {}, color_scheme=scheme)
+    person = Person(browser, stage.url, {}, **LOOKS[scheme])
     page = person.page
     person.picture(f"landing-{scheme}")
     assert person.faults() == []

@@ -16,6 +16,7 @@ from tests.browser.importer import Importer
 from tests.browser.proxy import FaultProxy
 from tests.browser.react import ScriptOf
 from tests.browser.stage import Stage, until
+from tests.browser.visitor import LOOKS
 
 ONCE = pytest.mark.parametrize("script_of", ["react-19"], indirect=True)  # where another React could not differ
 ANY_BUILD = pytest.mark.parametrize("script_of", ["react-19", "react-18", "development"], indirect=True)
@@ -429,13 +430,12 @@ def test_the_modal_by_keyboard(visit: Open) -> None:
 
 
 @ONCE
-@pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
+@pytest.mark.parametrize("scheme", LOOKS)
 def test_axe_finds_nothing(visit: Open, scheme: str) -> None:
     """Empty, under way with the modal open and closed, failed, done, and the traces; nor at 320 px, where nothing has
     to be scrolled sideways either.
     """
-    look_of: dict[str, Any] = {"forced_colors": "active"} if scheme == "forced" else {"color_scheme": scheme}
-    person = visit(viewport=DESK, reduced_motion="reduce", **look_of)
+    person = visit(viewport=DESK, reduced_motion="reduce", **LOOKS[scheme])
     page = person.page
 
     def look(state: str) -> None:

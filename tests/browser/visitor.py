@@ -14,6 +14,12 @@ ROOT = Path(__file__).parents[2]
 AXE = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SCREENSHOTS = os.environ.get("MILEPOST_SCREENSHOTS")
+# The colours that a person's system asks for: options of a browser's context.
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced": {"forced_colors": "active"},
+}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 
 # The page's client with other options: `client` of the window, so that a test can ask it too.
