@@ -46,7 +46,7 @@ def pytest(report: Path, arguments: list[str], output: IO[bytes] | None = None) 
 
 
 def main() -> int:
-    """Run both and print their closing lines last, where they are found."""
+    """Run all and print the closing lines last, where they are found."""
     # A server under test must behave as it does for a person, whatever this shell has set.
     for name in [name for name in os.environ if name.startswith("MILEPOST_")]:
         del os.environ[name]
@@ -56,11 +56,10 @@ def main() -> int:
         else:
             others = [f"--ignore={name}" for name in IN_BROWSERS]
             rest = beside.submit(pytest, Path(folder) / "others.xml", others, printed)
-            counts = {
-                "vitest": vitest(Path(folder) / "vitest.json"),
-                "pytest in browsers": pytest(Path(folder) / "browsers.xml", [*IN_BROWSERS, LAST]),
-                "pytest": rest.result(),
-            }
+            counts = {"vitest": vitest(Path(folder) / "vitest.json")}
+            browsers = pytest(Path(folder) / "browsers.xml", [*IN_BROWSERS, LAST])
+            passed, failed, skipped = (sum(both) for both in zip(browsers, rest.result(), strict=True))
+            counts["pytest"] = passed, failed, skipped
             printed.seek(0)
             sys.stdout.flush()
             sys.stdout.buffer.write(printed.read())
