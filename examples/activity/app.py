@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -20,11 +19,11 @@ from starlette.routing import Route
 from milepost import AsyncMilepost
 from milepost.errors import Conflict, MilepostError, NotFound
 
-from ..stage.pages import Templates, TooLarge, assets, body, refused, same_origin
+from ..stage.pages import Templates, TooLarge, assets, body, refused
 from ..stage.site import Site
 from ..stage.visitors import Visitors
 from ..stage.workqueue import Request as Work
-from ..stage.workqueue import WorkQueue
+from ..stage.workqueue import WorkQueue, request_id
 from .hub import Away, Feed, Hub
 from .register import FILE_LIMIT, Document, Refused, Register
 from .uploads import Form, form_of
@@ -98,15 +97,14 @@ class _Pages:
         """A page, for a visitor who is signed in by it, and stays so as long as any of them is read now and then."""
 
         async def show(request: Request) -> Response:
-            cookies = Response()
-            visitor = self._visitors.sign_in(request, cookies)
+            visitor = self._visitors.welcome(request)
             try:
                 response = await answer(request, visitor)
             except _Missing:
                 response = await self._problem(
                     request, visitor, 404, "There is no such page.", "It may have been deleted."
                 )
-            response.raw_headers += [header for header in cookies.raw_headers if header[0] == b"set-cookie"]
+            self._visitors.sign_in(request, response, visitor)
             return response
 
         return show
@@ -118,10 +116,6 @@ class _Pages:
             visitor = self._visitors.known(request)
             if visitor is None:
                 return await self._problem(request, "", 401, "You are not signed in.", "Load the page again.")
-            if not same_origin(request):
-                return await self._problem(
-                    request, visitor, 403, "That was refused.", "It must come from our own page."
-                )
             try:
                 sent = await body(request, BODY_LIMIT)
                 form = await run_in_threadpool(form_of, request.headers.get("content-type", ""), sent)
@@ -266,8 +260,7 @@ class _Pages:
         if kind not in KINDS or pace not in PACES or not 8 <= len(key) <= 64:
             raise _Refusal("The form is not ours as it stands. Load the page again.")
         work = Work(
-            # From visitor and key: a form that is sent twice is one job, and nobody's key meets another's.
-            id="job-" + hashlib.sha256(f"{visitor}\n{key}".encode("utf-8", "replace")).hexdigest()[:16],
+            id=request_id("job", visitor, key),
             owner=visitor,
             title=f"{KINDS[kind]} of {document.name}",
             wish={"kind": kind, "document": document.id, "name": document.name, "version": document.newest.number},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,10 +16,11 @@ from starlette.routing import Route
 from milepost import AsyncMilepost
 from milepost.errors import MilepostError
 
-from ..stage.pages import Templates, TooLarge, assets, body, refused, same_origin
+from ..stage.pages import Templates, TooLarge, assets, body, refused
 from ..stage.site import Site
+from ..stage.visitors import NOT_SIGNED_IN
 from ..stage.workqueue import Request as Work
-from ..stage.workqueue import WorkQueue
+from ..stage.workqueue import WorkQueue, request_id
 from .boms import FILE_LIMIT, BadBom, lines_from_csv
 from .members import ORGANIZATIONS, Member, Members
 from .shelf import KEPT, Bom, Full, Shelf
@@ -31,7 +31,6 @@ SAMPLES: Final = ("sensor-board.csv", "motor-driver.csv", "broken.csv")
 PACES: Final = (0.0, 0.2, 1.0)  # seconds for each part: full speed, to watch, slow
 NAME_LIMIT: Final = 80
 
-_NOT_SIGNED_IN: Final = "You are not signed in; load the page again."
 _NOT_THERE: Final = "There is no such bill of materials."
 
 
@@ -101,9 +100,7 @@ class _Pages:
         """A file (``?name=&key=``, its bytes as the body) as a bill of materials. The same key is the same one."""
         member = self._members.known(request)
         if member is None:
-            return refused(401, _NOT_SIGNED_IN)
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
+            return refused(401, NOT_SIGNED_IN)
         key = request.query_params.get("key", "")
         if not 8 <= len(key) <= 64:
             return refused(422, "The upload's key must have 8 to 64 characters.")
@@ -112,9 +109,7 @@ class _Pages:
             # In a thread: the hub's streams run in this loop, and must not wait for a file.
             lines = await run_in_threadpool(lines_from_csv, data)
             name = _name(request.query_params.get("name", ""))
-            # From person and key: who sends a file twice has it once, and nobody's key meets another's.
-            digest = hashlib.sha256(f"{member.id}\n{key}".encode("utf-8", "replace")).hexdigest()[:12]
-            bom = await run_in_threadpool(self._shelf(member).add, f"bom-{digest}", name, lines)
+            bom = await run_in_threadpool(self._shelf(member).add, request_id("bom", member.id, key), name, lines)
         except (BadBom, TooLarge) as bad:
             return refused(422, *(bad.problems if isinstance(bad, BadBom) else [str(bad)]))
         except Full:
@@ -146,8 +141,6 @@ class _Pages:
         found = await self._own(request)
         if found is None:
             return refused(404, _NOT_THERE)
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
         member, bom = found
         try:
             asked = json.loads(await body(request, 1024))

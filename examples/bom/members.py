@@ -7,8 +7,6 @@ is for what is not a page of ours, such as a browser's own EventSource.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -19,14 +17,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from milepost.auth import issue_token
 
-from ..stage.pages import TooLarge, body, refused, same_origin
+from ..stage.pages import TooLarge, body, refused
 from ..stage.site import Site
-from ..stage.visitors import TOKEN_COOKIE
+from ..stage.visitors import NOT_SIGNED_IN, SignedIn
 
 ORGANIZATIONS: Final = {"bom-northwind": "Northwind Instruments", "bom-harbor": "Harbor Robotics"}
-
-_COOKIE: Final = "bom_member"
-_MONTH: Final = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +37,19 @@ class Members:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._key = hmac.digest(site.secret.encode(), b"bom: members", "sha256")
+        self._signed_in = SignedIn(site, "member")
+        self.sign_out = self._signed_in.sign_out
 
     def known(self, request: Request) -> Member | None:
         """Who it is, None without a cookie that we signed."""
-        said, _, signature = request.cookies.get(_COOKIE, "").rpartition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign(said).encode()):
+        said = self._signed_in.said(request)
+        if said is None:
             return None
         member, _, organization = said.partition(".")
         return Member(member, organization)
 
     async def sign_in(self, request: Request) -> Response:
         """Into the organisation of the form (``organization``); who is known stays who they are."""
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
         try:
             form = parse_qs((await body(request, 1024)).decode())
         except (TooLarge, ValueError):
@@ -76,9 +70,7 @@ class Members:
         """
         member = self.known(request)
         if member is None:
-            return refused(401, "You are not signed in; load the page again.")
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
+            return refused(401, NOT_SIGNED_IN)
         try:
             named = (await body(request, 1024)).decode()
         except (TooLarge, ValueError):
@@ -93,28 +85,5 @@ class Members:
         """With which their page may listen to the hub; its tenant is the organisation."""
         return issue_token(self._site.secret, user=member.id, tenant=member.organization, ttl=self._site.token_seconds)
 
-    async def sign_out(self, request: Request) -> Response:
-        """Forgets who it was in this browser."""
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
-        response = RedirectResponse(f"{self._site.prefix}/", status_code=303)
-        for name in (_COOKIE, TOKEN_COOKIE):
-            response.delete_cookie(name, path=self._site.prefix, httponly=True, samesite="lax")
-        return response
-
     def _admit(self, request: Request, response: Response, member: Member) -> None:
-        site = self._site
-        said = f"{member.id}.{member.organization}"
-        for name, value in ((_COOKIE, f"{said}.{self._sign(said)}"), (TOKEN_COOKIE, self.token(member))):
-            response.set_cookie(
-                name,
-                value,
-                max_age=_MONTH,
-                path=site.prefix,
-                httponly=True,
-                samesite="lax",
-                secure=request.url.scheme == "https",
-            )
-
-    def _sign(self, said: str) -> str:
-        return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
+        self._signed_in.admit(request, response, f"{member.id}.{member.organization}", self.token(member))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import unicodedata
@@ -22,7 +21,7 @@ from milepost import AsyncMilepost
 from ..stage.pages import Templates, TooLarge, assets, body, refused
 from ..stage.site import Site
 from ..stage.workqueue import Request as Work
-from ..stage.workqueue import WorkQueue
+from ..stage.workqueue import WorkQueue, request_id
 from .coaches import COACHES, Coach, Sessions
 from .sample import SAMPLES
 from .shelf import PICTURE, SOUND, Shelf
@@ -140,8 +139,7 @@ class _Pages:
             raise Refused(422, "The form's key must have 8 to 64 characters.")
         if sample and sample not in SAMPLES:
             raise Refused(422, "There is no such sample.")
-        # From coach and key: nobody's key meets another's.
-        job_id = "rec-" + hashlib.sha256(f"{coach.id}\n{key}".encode("utf-8", "replace")).hexdigest()[:16]
+        job_id = request_id("rec", coach.id, key)
         if await run_in_threadpool(self._queue.find, job_id) is None:
             chunks = _given(await run_in_threadpool(SAMPLES[sample])) if sample else request.stream()
             await self._shelf.receive(job_id, coach.id, chunks)

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from milepost import AsyncMilepost
 
-from ..stage.pages import Templates, TooLarge, assets, body, refused, same_origin
+from ..stage.pages import Templates, TooLarge, assets, body, refused
 from ..stage.site import Site
-from ..stage.visitors import Visitors
+from ..stage.visitors import NOT_SIGNED_IN, Visitors
 from ..stage.workqueue import Request as Work
 from ..stage.workqueue import WorkQueue
 from .cases import FILE_LIMIT, BadCase, case_from_file
@@ -68,8 +68,7 @@ class _Pages:
 
     async def page(self, request: Request) -> Response:
         """The page, with the sample case in its form, for a visitor who is signed in by it."""
-        cookies = Response()
-        visitor = self._visitors.sign_in(request, cookies)
+        visitor = self._visitors.welcome(request)
         response = self._templates.page(
             "index.html",
             visitor=visitor,
@@ -79,7 +78,7 @@ class _Pages:
             paces=PACES,
             full=FULL.exists(),
         )
-        response.raw_headers += [header for header in cookies.raw_headers if header[0] == b"set-cookie"]
+        self._visitors.sign_in(request, response, visitor)
         return response
 
     async def sample(self, request: Request) -> Response:
@@ -105,9 +104,7 @@ class _Pages:
         """Puts a request into the queue, then creates its job: 202 with the job's id. The same key is the same job."""
         visitor = self._visitors.known(request)
         if visitor is None:
-            return refused(401, "You are not signed in; load the page again.")
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
+            return refused(401, NOT_SIGNED_IN)
         try:
             # Files and checks in a thread: the hub's streams run in this loop, and must not wait for a disk.
             work = await run_in_threadpool(request_from_form, visitor, json.loads(await body(request, BODY_LIMIT)))
@@ -129,8 +126,6 @@ class _Pages:
         work = self._own(request)
         if work is None:
             return refused(404, "There is no such job.")
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
         self._queue.withdraw(work.id)
         await self._milepost.cancel(work.id, reason="Cancelled on the page")
         return Response(status_code=204)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..stage.workqueue import Request
+from ..stage.workqueue import Request, request_id
 from .cases import BadCase, Case, case_from_object
 from .planning import CATALOGUE, CUSTOM, KINDS, Kind
 from .storage import FULL
@@ -35,8 +34,7 @@ def request_from_form(visitor: str, asked: object) -> Request:
         raise BadCase(problems)
     what = kinds[0].label + (f" and {len(kinds) - 1} more" if len(kinds) > 1 else "")
     return Request(
-        # From visitor and key: a form that is sent twice is one job, and nobody's key meets another's.
-        id="doc-" + hashlib.sha256(f"{visitor}\n{key}".encode("utf-8", "replace")).hexdigest()[:16],
+        id=request_id("doc", visitor, key),
         owner=visitor,
         title=f"{what} · {case.name}"[:200],
         wish={

@@ -62,6 +62,7 @@ def create_stage(sites: list[Site], hub: ASGIApp) -> ASGIApp:
     """All pages and the hub as one application. The hub's lifespan is the whole's."""
     pages = {site.name: _pages(site) for site in sites}
     landing = _landing(sites)
+    foreign = refused(403, "This must come from our own page.")
 
     async def stage(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,7 +86,9 @@ def create_stage(sites: list[Site], hub: ASGIApp) -> ASGIApp:
             await send(message)
 
         with contextlib.suppress(ClientDisconnect):  # in the middle of an upload: nobody waits for an answer
-            await pages.get(name, landing)(scope, receive, guarded)
+            # Whatever changes something, of whatever page: a browser brings our cookies also for somebody else's form.
+            is_foreign = scope["method"] not in {"GET", "HEAD"} and not same_origin(Request(scope))
+            await (foreign if is_foreign else pages.get(name, landing))(scope, receive, guarded)
 
     return stage
 
@@ -107,8 +110,6 @@ def _landing(sites: list[Site]) -> Starlette:
 
     async def kill(request: Request) -> Response:
         """Kills this process: its supervisor starts another one, and every page goes on from where it was."""
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
         if not _is_local(request):
             return refused(404, "There is no such page.")
         # Answered first: a browser sends again what got no answer, and would kill the next one too.

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -30,6 +31,12 @@ from typing import Any, Final
 
 ATTEMPTS: Final = 5  # a request that kills its worker this often is given up
 _ID: Final = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")  # a folder's name, so it never begins with a dot
+
+
+def request_id(prefix: str, owner: str, key: str) -> str:
+    """An id from who asks and the key of what they sent: sent twice it is one, and nobody's key meets another's."""
+    digest = hashlib.sha256(f"{owner}\n{key}".encode("utf-8", "replace"))
+    return f"{prefix}-{digest.hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,11 +14,11 @@ from starlette.routing import Route
 
 from milepost import AsyncMilepost
 
-from ..stage.pages import Templates, TooLarge, assets, refused, same_origin
+from ..stage.pages import Templates, TooLarge, assets, refused
 from ..stage.site import Site
-from ..stage.visitors import Visitors
+from ..stage.visitors import NOT_SIGNED_IN, Visitors
 from ..stage.workqueue import Request as Work
-from ..stage.workqueue import WorkQueue
+from ..stage.workqueue import WorkQueue, request_id
 from .sampling import sample
 from .store import Store
 from .uploads import receive, upload_of
@@ -74,10 +73,9 @@ class _Pages:
 
     async def page(self, request: Request) -> Response:
         """The page, for a visitor who is signed in by it."""
-        cookies = Response()
-        visitor = self._visitors.sign_in(request, cookies)
+        visitor = self._visitors.welcome(request)
         response = self._templates.page("index.html", visitor=visitor)
-        response.raw_headers += [header for header in cookies.raw_headers if header[0] == b"set-cookie"]
+        self._visitors.sign_in(request, response, visitor)
         return response
 
     async def sample(self, request: Request) -> Response:
@@ -92,15 +90,12 @@ class _Pages:
         """A file (the body) into the queue: 202 with the job's id. The same ``?key=`` is the same job."""
         visitor = self._visitors.known(request)
         if visitor is None:
-            return refused(401, "You are not signed in; load the page again.")
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
+            return refused(401, NOT_SIGNED_IN)
         try:
             asked = _asked(request)
         except BadRequest as bad:
             return refused(422, str(bad))
-        # From visitor and key: a file that is sent twice is one job, and nobody's key meets another's.
-        job = "import-" + hashlib.sha256(f"{visitor}\n{asked['key']}".encode("utf-8", "replace")).hexdigest()[:16]
+        job = request_id("import", visitor, asked["key"])
         if await run_in_threadpool(self._queue.find, job) is not None:
             return JSONResponse({"job_id": job}, status_code=202)
         try:
@@ -131,8 +126,6 @@ class _Pages:
         work = await run_in_threadpool(self._own, request)
         if work is None:
             return refused(404, "There is no such import.")
-        if not same_origin(request):
-            return refused(403, "This must come from our own page.")
         self._queue.withdraw(work.id)
         await self._milepost.cancel(work.id, reason="Cancelled on the page")
         await run_in_threadpool(upload_of(self._site, work.id).unlink, missing_ok=True)

@@ -12,11 +12,10 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
@@ -423,26 +422,20 @@ def demo(
 ) -> None:
     """Run the examples: five small applications on one hub, with real work and its progress in the page."""
     with told():
-        _supervisor().run(
-            examples or (), host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser
-        )
+        run = _run_examples()
+        run(examples or (), host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser)
 
 
-def _supervisor() -> ModuleType:
+def _run_examples() -> Callable[..., None]:
     """What runs the examples that the wheel carries, or the checkout's."""
-    import importlib
-    import importlib.util
+    import runpy
 
-    if importlib.util.find_spec("milepost._demo") is not None:
-        return importlib.import_module("milepost._demo.stage.supervisor")
-    folder = Path(__file__).resolve().parents[2] / "examples"
-    spec = importlib.util.spec_from_file_location(
-        "milepost_examples", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if not (folder / "stage").is_dir() or spec is None or spec.loader is None:
+    places = (Path(__file__).parent / "_demo", Path(__file__).resolve().parents[2] / "examples")
+    program = next((place / "__main__.py" for place in places if (place / "__main__.py").is_file()), None)
+    if program is None:
         fail("this installation does not carry the examples", 1)
-    sys.modules["milepost_examples"] = importlib.util.module_from_spec(spec)
-    return importlib.import_module("milepost_examples.stage.supervisor")
+    run: Callable[..., None] = runpy.run_path(str(program))["run"]
+    return run
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class Buyer(Person):
         self.page.get_by_role("button", name=organization).click()
         current = self.page.locator(".switch [aria-current]")
         expect(current).to_have_text(re.compile(organization.replace(" ", r"\s+")))
+        expect(self.page.locator("#app .page")).to_be_visible()
 
     def add(self, parts: int = 0, *, sample: str = "Motor driver") -> None:
         """A sample, or a file of one's own with so many parts."""

@@ -17,7 +17,7 @@ import { Settings } from './settings.tsx';
 import { Table } from './table.tsx';
 import { counted } from './words.ts';
 
-/** The whole page below its head. */
+/** The whole page below its head and its heading. */
 export function App({ state }: { readonly state: PageState }) {
   const [boms, list] = useState(state.boms);
   const [bom, show] = useState(state.chosen);
@@ -35,12 +35,6 @@ export function App({ state }: { readonly state: PageState }) {
 
   return (
     <div className="page">
-      <div className="intro">
-        <h1>Every part, looked up</h1>
-        <p>
-          Upload a bill of materials. What the catalogue knows of each part appears while you watch.
-        </p>
-      </div>
       <div className="page-main">
         <Problems problems={problems} />
         {bom ? (
