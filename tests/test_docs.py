@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.server.process import answers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -89,15 +90,6 @@ def serving(folder: Path) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered 2xx."""
-    try:
-        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - always our own http address
-            return True
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
 
 
 def environment(folder: Path, url: str) -> dict[str, str]:

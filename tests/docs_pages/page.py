@@ -9,13 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.server.process import wait_until
+from tests.server.process import answers, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMAND = "uvicorn app:app"
@@ -86,7 +84,7 @@ def running(folder: Path, **environment: str) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(url), seconds=60, what="the application answers")
+        wait_until(lambda: answers(url), seconds=60, what="the application answers")
         yield url
         process.send_signal(signal.SIGINT)
         process.wait(15)
@@ -94,11 +92,3 @@ def running(folder: Path, **environment: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - always our own http address
-            return True
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False

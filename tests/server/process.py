@@ -52,6 +52,14 @@ def wait_until(look: Callable[[], T | None], *, seconds: float = 10.0, what: str
     return found
 
 
+def answers(url: str) -> bool:
+    """Whether a GET is answered 2xx, within 5 s."""
+    try:
+        return httpx2.get(url).is_success
+    except httpx2.TransportError:
+        return False
+
+
 class Server:
     """A server and what one needs to talk to it. ``settings`` are those of contract section 6, in lower case."""
 

@@ -16,9 +16,9 @@ const MAX_HELD = 50;
  * One tag is enough: `<script src="/milepost.js" data-auto>` connects with the page's cookie, shows
  * toasts, fires the window events and is the client of all Milepost elements, whenever they come (and of what has
  * `data-milepost-bell` or `data-milepost-connection` when the page is there). The server is where the script came
- * from. A second such script is the first one's. `Milepost.client` is there at once. Further attributes: `data-track` (a toast for every job of this user's
- * that is under way, whoever started it), `data-user-key` (scopes what is stored), `data-login-url`, and
- * `data-analytics` (tells the server how the connection does).
+ * from. A second such script is the first one's. `Milepost.client` is there at once. Further attributes: `data-track`
+ * (a toast for every job of this user's that is under way, whoever started it), `data-user-key` (scopes what is
+ * stored), `data-login-url`, and `data-analytics` (tells the server how the connection does).
  */
 export function auto(script: Element | null): Client | undefined {
   if (!(script instanceof HTMLScriptElement) || script.dataset.auto === undefined) return undefined;
