@@ -12,9 +12,6 @@ const AWAIT_MS = 60_000;
 /** Beyond it, ended jobs that nobody follows are dropped, the oldest first. */
 const MAX_JOBS = 300;
 
-/** How long a job is still tracked when it is let go of after its end. */
-const LINGER_MS = 1000;
-
 export const ended = ({ state }: { readonly state: string }): boolean =>
   state === 'completed' || state === 'failed' || state === 'cancelled';
 
@@ -177,12 +174,10 @@ export function createJobs(options: JobsOptions) {
     else if (options.isLive()) void ask(id);
     touch(id);
     let held = true;
-    const drop = () => {
+    return () => {
       if (held && --entry.holds === 0) release(id);
       held = false;
     };
-    // Who lets go of a job at its end, lets its toast see it, and that its notification tells the same.
-    return () => void (ended(entry.store.getSnapshot()) ? setTimeout(drop, LINGER_MS) : drop());
   }
 
   /** Asks for a job that the stream has not brought: it may not exist yet, or have ended long ago. */

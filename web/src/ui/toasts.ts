@@ -48,7 +48,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   // --- places -------------------------------------------------------------------------------------
 
-  function put(content: ToastContent, left?: () => void): void {
+  function put(content: ToastContent, left?: () => void): ToastContent {
     const { id, tone } = content;
     const stays = tone === 'error' || tone === 'progress';
     const model = { ...content, autoDismissMs: stays ? null : successMs };
@@ -61,6 +61,7 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
       toasts.set(id, { model, shown: false, left });
       arrange();
     }
+    return content;
   }
 
   function show(entry: Entry): void {
@@ -100,9 +101,11 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
     // The newest nearest to the edge of the page.
     for (const job of [...client.jobs.getSnapshot()].reverse()) {
       const id = `job:${job.id}`;
-      if (!job.tracked || job.state === 'gone') continue;
+      const open = toasts.has(id);
+      // Whose toast is open is told to its end, also where the page lets go of it there.
+      if (job.state === 'gone' || !(job.tracked || (ENDS[job.state] && open))) continue;
       followed.add(id);
-      if (job.stale || (!toasts.has(id) && memory.has(phase(job)))) continue;
+      if (job.stale || (!open && memory.has(phase(job)))) continue;
       put(jobToast(job, labels), () => {
         // What leaves is what is on screen now, perhaps another state than when it came.
         const now = client.job(job.id).getSnapshot();
@@ -137,22 +140,25 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   // --- notifications ------------------------------------------------------------------------------
 
-  const hidden = () => document.visibilityState === 'hidden';
   let unseen: AppNotification[] = [];
 
   function onNotification(notification: AppNotification): void {
     if (!toastLevels.includes(notification.level)) return;
     // A tracked job tells its end in a toast of its own.
     const jobId = notification.context.job_id;
-    if (typeof jobId === 'string' && client.job(jobId).getSnapshot().tracked) return;
-    unseen.push(notification);
-    if (unseen.length > MAX_WAITING) unseen.shift();
+    if (
+      toasts.has(`job:${jobId}`) ||
+      (typeof jobId === 'string' && client.job(jobId).getSnapshot().tracked)
+    )
+      return;
+    if (unseen.push(notification) > MAX_WAITING) unseen.shift();
     showUnseen();
   }
 
   function showUnseen(): void {
-    timers.hold('hidden', hidden());
-    if (hidden()) return;
+    const hidden = document.visibilityState === 'hidden';
+    timers.hold('hidden', hidden);
+    if (hidden) return;
     const due = unseen;
     unseen = [];
     for (const notification of due) {
@@ -167,15 +173,13 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
   function drawNotification(notification: AppNotification): ToastContent {
     const { id, level, text, href } = notification;
     const title = notification.title || text;
-    const content = {
+    return put({
       id: `note:${id}`,
       tone: level,
       title,
       text: text === title ? '' : text,
       action: linkTo(href, labels.open, title),
-    };
-    put(content);
-    return content;
+    });
   }
 
   const say = ({ id, title, text }: ToastContent) =>
@@ -197,16 +201,16 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
   function drawConnection(): void {
     if (client.connection.getSnapshot().status !== 'error') return remove(CONNECTION);
     if (toasts.has(CONNECTION)) return;
-    const content: ToastContent = {
-      id: CONNECTION,
-      tone: 'error',
-      title: labels.lostTitle,
-      text: labels.lostText,
-      code: 'STREAM_DISCONNECTED',
-      action: { label: labels.retry, run: () => client.retryNow() },
-    };
-    put(content);
-    say(content);
+    say(
+      put({
+        id: CONNECTION,
+        tone: 'error',
+        title: labels.lostTitle,
+        text: labels.lostText,
+        code: 'STREAM_DISCONNECTED',
+        action: { label: labels.retry, run: () => client.retryNow() },
+      }),
+    );
   }
 
   const detach = all(

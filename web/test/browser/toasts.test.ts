@@ -389,6 +389,24 @@ describe.each(LOOKS)('$name', ({ renderer, card, region }) => {
     await until(() => toasts().length === 0);
   });
 
+  test('a job that the page lets go of at its end has its toast, and no second one for its notification', async () => {
+    const { client, server } = setup();
+    const store = client.job('a');
+    const drop = store.track();
+    onTestFinished(
+      store.subscribe(() => void (store.getSnapshot().state === 'completed' && drop())),
+    );
+    await server.do({ put: { id: 'a', title: 'Job a', state: 'running' } });
+    await until(() => toasts().length === 1);
+    const told = { id: 'n', title: 'Ready', context: { job_id: 'a' } };
+    await server.do({ put: { id: 'a', state: 'completed' } }, { notify: told });
+    await until(() => toasts()[0]?.dataset.tone === 'success');
+    await server.do({ notify: { id: 'o', title: 'Another thing' } });
+    await until(() => toasts().length === 2);
+    expect(store.getSnapshot().tracked).toBe(false);
+    expect(texts().join()).toMatch(/Job a.*Another thing|Another thing.*Job a/);
+  });
+
   test('letting go of a running job takes its toast away; detaching takes everything', async () => {
     const { client, server, detach } = setup();
     const drop = client.job('x').track();
