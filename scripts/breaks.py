@@ -29,7 +29,7 @@ from xml.etree import ElementTree as ET
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BREAKS: Final = ROOT / "tests" / "breaks"
-STATIC: Final = Path("src/milepost/server/static")
+BUILT: Final = ("src/milepost/server/static", "examples/*/built")
 AT_ONCE: Final = 2
 SECONDS: Final = 600.0  # for the tests of one break; pytest's own limit ends one that hangs long before
 
@@ -85,7 +85,7 @@ class Copy:
             if (ROOT / name).is_file():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, root / name)
-        shutil.copytree(ROOT / STATIC, root / STATIC)
+        self.take_built()
         (root / ".venv").symlink_to(ROOT / ".venv")
         # Not a link: vite serves nothing from beyond its root, and keeps what it has made ready in there.
         modules = ROOT / "web" / "node_modules"
@@ -98,6 +98,11 @@ class Copy:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         # before the packages of .venv, one of which leads to the tree that is not broken
         self._environment = {**kept, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def take_built(self) -> None:
+        """What the tree itself has built of the browser client and of the examples' pages."""
+        for folder in (found for pattern in BUILT for found in ROOT.glob(pattern)):
+            shutil.copytree(folder, self.root / folder.relative_to(ROOT), dirs_exist_ok=True)
 
     def build(self) -> None:
         """Build the browser client anew. Raises CalledProcessError where it does not build."""
@@ -186,7 +191,7 @@ def caught(one: Break, copy: Copy) -> str:
             copy.build()
         broken = copy.results(one.tests)
     if bundled:
-        shutil.copytree(ROOT / STATIC, copy.root / STATIC, dirs_exist_ok=True)
+        copy.take_built()
     return ", ".join(f"{test} {result}" for test, result in broken.items() if result != "failed")
 
 

@@ -128,11 +128,14 @@ def test_4_a_reload_during_progress(visit: Visit) -> None:
 
 
 def test_5_two_jobs_two_toasts(visit: Visit) -> None:
-    """Two jobs at once have a toast each, with a bar of its own; one ends badly, the other goes on to its success."""
+    """Two jobs at once have a toast each, with a bar of its own; one ends badly, the other goes on to its success, and
+    is the same all the while.
+    """
     visitor = visit()
     visitor.generate("discovery", "letter", speed="To watch")
     long = visitor.toast("Discovery set")
     expect(long.locator("progress")).to_be_visible()
+    element = long.element_handle()
     visitor.generate("complaint", broken=True)
     expect(visitor.toast("Complaint", "error")).to_be_visible()
     expect(visitor.toasts).to_have_count(2)
@@ -140,6 +143,7 @@ def test_5_two_jobs_two_toasts(visit: Visit) -> None:
     visitor.toast("Complaint").get_by_role("button", name="Dismiss").click()
     expect(visitor.toasts).to_have_count(1)
     expect(visitor.toast("Discovery set", "success")).to_be_visible()
+    assert element.evaluate("element => element.isConnected")
 
 
 def test_6_the_server_is_killed_and_restarted(visit: Visit, casefile: Stage) -> None:
