@@ -33,10 +33,9 @@ def vitest(report: Path) -> tuple[int, int, int]:
     return counted["numPassedTests"], failed or int(code != 0), counted["numPendingTests"] + counted["numTodoTests"]
 
 
-def pytest(report: Path, arguments: list[str], output: IO[bytes] | None = None) -> tuple[int, int, int]:
-    """(passed, failed, skipped) of these, likewise. Those in browsers stand back: others promise times."""
-    stand_back = ["nice", "-n", "10"] if IN_BROWSERS[0] in arguments else []
-    command = [*stand_back, sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
+def pytest(report: Path, arguments: list[str], output: IO[bytes] | None = None, nice: int = 0) -> tuple[int, int, int]:
+    """(passed, failed, skipped) of these, likewise."""
+    command = ["nice", "-n", str(nice), sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
     code = subprocess.run(command, cwd=ROOT, check=False, stdout=output).returncode
     if not report.exists():
         return 0, 1, 0
@@ -58,7 +57,8 @@ def main() -> int:
             others = [f"--ignore={name}" for name in IN_BROWSERS]
             rest = beside.submit(pytest, Path(folder) / "others.xml", others, printed)
             counts = {"vitest": vitest(Path(folder) / "vitest.json")}
-            browsers = pytest(Path(folder) / "browsers.xml", [*IN_BROWSERS, LAST])
+            # They stand back: others promise times.
+            browsers = pytest(Path(folder) / "browsers.xml", [*IN_BROWSERS, LAST], nice=10)
             passed, failed, skipped = (sum(both) for both in zip(browsers, rest.result(), strict=True))
             counts["pytest"] = passed, failed, skipped
             printed.seek(0)

@@ -123,7 +123,7 @@ class _Pages:
 
     async def cancel(self, request: Request) -> Response:
         """Cancels a job of the visitor's own, queued or under way."""
-        work = self._own(request)
+        work = await self._own(request)
         if work is None:
             return refused(404, "There is no such job.")
         self._queue.withdraw(work.id)
@@ -132,13 +132,12 @@ class _Pages:
 
     async def download(self, request: Request) -> Response:
         """A finished file, to the visitor who asked for it and to nobody else."""
-        work = self._own(request)
+        work = await self._own(request)
         path = Storage(self._site.files, work.id).find(request.path_params["name"]) if work else None
         if path is None:
             return refused(404, "There is no such file.")
         return FileResponse(path, filename=path.name, headers={"cache-control": "private, no-cache"})
 
-    def _own(self, request: Request) -> Work | None:
+    async def _own(self, request: Request) -> Work | None:
         visitor = self._visitors.known(request)
-        work = self._queue.find(request.path_params["job"])
-        return work if work and visitor == work.owner else None
+        return await run_in_threadpool(self._queue.find_own, request.path_params["job"], visitor)

@@ -6,7 +6,6 @@ import mimetypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -80,12 +79,6 @@ async def body(request: Request, limit: int) -> bytes:
             shown = f"{limit // 1024**2} MiB" if limit >= 1024**2 else f"{limit // 1024} KiB"
             raise TooLarge(f"This is larger than {shown}.")
     return bytes(data)
-
-
-def same_origin(request: Request) -> bool:
-    """Whether a request that changes something is our own page's. A program sends no Origin and no stolen cookie."""
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 def refused(status: int, *problems: str) -> Response:

@@ -13,6 +13,7 @@ import signal
 import socket
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,7 +29,7 @@ from milepost.server.run import Server
 from milepost.settings import Settings
 
 from .catalogue import EXAMPLES, Example
-from .pages import SECURITY, STAGE, Templates, assets, refused, same_origin
+from .pages import SECURITY, STAGE, Templates, assets, refused
 from .site import Site
 
 HUB_PATHS: Final = ("/api", "/milepost.", "/types/", "/healthz", "/readyz", "/metrics", "/dashboard")
@@ -86,9 +87,8 @@ def create_stage(sites: list[Site], hub: ASGIApp) -> ASGIApp:
             await send(message)
 
         with contextlib.suppress(ClientDisconnect):  # in the middle of an upload: nobody waits for an answer
-            # Whatever changes something, of whatever page: a browser brings our cookies also for somebody else's form.
-            is_foreign = scope["method"] not in {"GET", "HEAD"} and not same_origin(Request(scope))
-            await (foreign if is_foreign else pages.get(name, landing))(scope, receive, guarded)
+            answer = foreign if _is_foreign(Request(scope)) else pages.get(name, landing)
+            await answer(scope, receive, guarded)
 
     return stage
 
@@ -116,6 +116,17 @@ def _landing(sites: list[Site]) -> Starlette:
         return Response(status_code=204, background=BackgroundTask(os.kill, os.getpid(), signal.SIGKILL))
 
     return Starlette(routes=[Route("/", page), Route("/kill", kill, methods=["POST"]), *assets(Path(STAGE))])
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether it changes something and comes from somebody else's page, for which a browser brings our cookies too.
+
+    A program sends no Origin and no stolen cookie.
+    """
+    origin = request.headers.get("origin")
+    if request.method in {"GET", "HEAD"} or origin is None:
+        return False
+    return urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _is_local(request: Request) -> bool:

@@ -180,6 +180,11 @@ class WorkQueue:
                 return _read(place / request_id)
         return None
 
+    def find_own(self, request_id: str, owner: str | None) -> Request | None:
+        """The same, where it is this owner's."""
+        found = self.find(request_id)
+        return found if found and found.owner == owner else None
+
     def forget(self, older_than: float) -> list[Request]:
         """Deletes what was finished more than so many seconds ago and returns it."""
         gone = []

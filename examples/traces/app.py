@@ -116,14 +116,14 @@ class _Pages:
 
     async def about(self, request: Request) -> Response:
         """What was asked for: name and size of the file, and when at the latest it has to be imported."""
-        work = await run_in_threadpool(self._own, request)
+        work = await self._own(request)
         if work is None:
             return refused(404, "There is no such import.")
         return JSONResponse({"id": work.id, "name": work.title, **work.wish})
 
     async def cancel(self, request: Request) -> Response:
         """Cancels an import of the visitor's own, queued or under way."""
-        work = await run_in_threadpool(self._own, request)
+        work = await self._own(request)
         if work is None:
             return refused(404, "There is no such import.")
         self._queue.withdraw(work.id)
@@ -158,10 +158,9 @@ class _Pages:
         finally:
             store.close()
 
-    def _own(self, request: Request) -> Work | None:
+    async def _own(self, request: Request) -> Work | None:
         visitor = self._visitors.known(request)
-        work = self._queue.find(request.path_params["job"])
-        return work if work and visitor == work.owner else None
+        return await run_in_threadpool(self._queue.find_own, request.path_params["job"], visitor)
 
 
 def _answer(told: dict[str, Any]) -> Response:

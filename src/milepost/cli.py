@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -422,20 +422,18 @@ def demo(
 ) -> None:
     """Run the examples: five small applications on one hub, with real work and its progress in the page."""
     with told():
-        run = _run_examples()
-        run(examples or (), host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser)
+        _run_examples(examples or (), host=host, port=port, data_dir=data_dir, engine=engine, open_browser=open_browser)
 
 
-def _run_examples() -> Callable[..., None]:
-    """What runs the examples that the wheel carries, or the checkout's."""
+def _run_examples(names: Sequence[str], **options: Any) -> None:
+    """Runs those that the wheel carries, or the checkout's."""
     import runpy
 
     places = (Path(__file__).parent / "_demo", Path(__file__).resolve().parents[2] / "examples")
     program = next((place / "__main__.py" for place in places if (place / "__main__.py").is_file()), None)
     if program is None:
         fail("this installation does not carry the examples", 1)
-    run: Callable[..., None] = runpy.run_path(str(program))["run"]
-    return run
+    runpy.run_path(str(program))["run"](names, **options)
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------

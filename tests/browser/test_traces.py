@@ -147,6 +147,7 @@ def test_3_an_unknown_total_becomes_known(visit: Open, spanfile: Stage) -> None:
     person.start(600, speed="Slow")
     expect(person.modal).to_contain_text("lines so far")
     with standing_still(spanfile):
+        expect(person.stage).to_have_text("Count")
         assert person.bar.evaluate("bar => (window.before = bar).matches(':indeterminate')")
     person.reached(5)
     assert person.bar.evaluate("bar => bar === window.before && !bar.matches(':indeterminate')")

@@ -96,16 +96,18 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
   const phase = ({ id, attempt, state }: JobSnapshot) =>
     `job:${id}:${attempt}:${ENDS[state] ? 'end' : 'live'}`;
 
+  /** In a toast of its own: also to its end, where the page lets go of it there. */
+  const tellsItself = (job: JobSnapshot) =>
+    job.tracked || (ENDS[job.state] && toasts.has(`job:${job.id}`));
+
   function drawJobs(): void {
     const followed = new Set<string>();
     // The newest nearest to the edge of the page.
     for (const job of [...client.jobs.getSnapshot()].reverse()) {
       const id = `job:${job.id}`;
-      const open = toasts.has(id);
-      // Whose toast is open is told to its end, also where the page lets go of it there.
-      if (job.state === 'gone' || !(job.tracked || (ENDS[job.state] && open))) continue;
+      if (job.state === 'gone' || !tellsItself(job)) continue;
       followed.add(id);
-      if (job.stale || (!open && memory.has(phase(job)))) continue;
+      if (job.stale || (!toasts.has(id) && memory.has(phase(job)))) continue;
       put(jobToast(job, labels), () => {
         // What leaves is what is on screen now, perhaps another state than when it came.
         const now = client.job(job.id).getSnapshot();
@@ -144,13 +146,8 @@ export function attachToasts(client: Client, options: ToastOptions = {}): Unsubs
 
   function onNotification(notification: AppNotification): void {
     if (!toastLevels.includes(notification.level)) return;
-    // A tracked job tells its end in a toast of its own.
     const jobId = notification.context.job_id;
-    if (
-      toasts.has(`job:${jobId}`) ||
-      (typeof jobId === 'string' && client.job(jobId).getSnapshot().tracked)
-    )
-      return;
+    if (typeof jobId === 'string' && tellsItself(client.job(jobId).getSnapshot())) return;
     if (unseen.push(notification) > MAX_WAITING) unseen.shift();
     showUnseen();
   }
