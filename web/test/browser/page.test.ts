@@ -300,7 +300,9 @@ test('a page that polls says so once, however often it is hidden and shown again
   const target = document.createElement('div');
   document.body.append(target);
   const lifecycle = page();
-  const client = make({ timing: quick, transports: ['poll'], env: { lifecycle } });
+  // A connect that takes 60 ms is told as "Reconnecting…", and rightly: that is another test's.
+  const timing = { ...quick, notice: 10_000 };
+  const client = make({ timing, transports: ['poll'], env: { lifecycle } });
   onTestFinished(attachConnection(client, target));
   const said: (string | null)[] = [];
   new MutationObserver(() => said.push(target.textContent)).observe(target, {
